@@ -1,0 +1,220 @@
+//! The settings as types. `config/default.toml` holds the same keys with their defaults and comments.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::domain::TenantId;
+
+/// The effective configuration, validated.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The listener and its limits.
+    pub server: Server,
+    /// Where the tenants' files are and how long they stay open.
+    pub storage: Storage,
+    /// Which tenants there may be and who is admitted to them.
+    pub tenants: Tenants,
+    /// Who a caller is.
+    pub auth: Auth,
+    /// How the resources behave where clients differ.
+    pub api: Api,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// The listener and its limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// `CRM_HOST`: address to listen on; absent = `0.0.0.0` with an identity source, else `127.0.0.1` (contract §5).
+    pub host: Option<IpAddr>,
+    /// `PORT`: TCP port; 0 lets the system choose one.
+    pub port: u16,
+    /// Connections served at once; further ones wait in the backlog.
+    pub max_connections: usize,
+    /// How long readiness answers "draining" before the listener closes.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long requests under way may take to finish once the listener is closed.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// `CRM_HTTP_CONTENT_LENGTH`: send bodies with a length instead of chunked (contract §3).
+    pub content_length: bool,
+    /// `CRM_HTTP_COMPRESS`: compress bodies for callers that accept it (contract §3).
+    pub compress: bool,
+}
+
+/// Where the tenants' files are and how long they stay open.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// `CRM_DATABASE_URL`: `sqlite:///<dir>/<stem>.db`, which names the data root `<dir>/<stem>/` (contract §4).
+    pub database_url: String,
+    /// How long a starting cell waits for another one to release `LOCK`.
+    #[serde(with = "humantime_serde")]
+    pub lock_wait: Duration,
+    /// Tenants open at once; 0 = computed from the limits on files, threads and memory.
+    pub max_open_tenants: u64,
+    /// A tenant without a request for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub tenant_idle: Duration,
+    /// A writer without a write for this long is closed; the tenant's reader stays open.
+    #[serde(with = "humantime_serde")]
+    pub writer_idle: Duration,
+    /// A tenant without a write for this long is checkpointed, so that its main file alone holds every row.
+    #[serde(with = "humantime_serde")]
+    pub checkpoint_after: Duration,
+    /// Writes, and likewise reads, that may wait on one tenant; one more is answered 429.
+    pub queue: usize,
+    /// A read that runs longer than this is aborted.
+    #[serde(with = "humantime_serde")]
+    pub read_deadline: Duration,
+    /// A unit of work that writes and runs longer than this is aborted.
+    #[serde(with = "humantime_serde")]
+    pub write_deadline: Duration,
+}
+
+/// Which tenants there may be and who is admitted to them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenants {
+    /// `DEFAULT_TENANT_ID`: the tenant of an unbound caller that names none.
+    pub default_id: TenantId,
+    /// `CRM_TENANT_PROVISION`: who creates tenants.
+    pub provision: Provision,
+    /// `CRM_TENANT_BINDING`: whether a caller whose identity names no tenant is admitted on the header alone.
+    pub binding: Binding,
+    /// Tenants that may be created in one burst.
+    pub create_burst: u32,
+    /// Tenants that may be created a minute once the burst is used up.
+    pub create_per_minute: u32,
+}
+
+/// Who creates tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provision {
+    /// The first write to an unknown tenant creates it.
+    Auto,
+    /// Only operators do; an unknown tenant is 404.
+    Explicit,
+}
+
+/// What an identity that names no tenant may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// It is admitted to the tenant that `X-Tenant-Id` names.
+    Header,
+    /// It is refused.
+    Strict,
+}
+
+/// Who a caller is (contract §5).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `CRM_AUTH_STRICT`: with no identity source, refuse every token (true) or accept any (false, for development).
+    pub strict: Option<bool>,
+    /// `CRM_SERVICE_TOKENS`: `name:token[:role][@tenant,…]`, separated by commas or newlines.
+    pub service_tokens: Option<SecretString>,
+    /// `CRM_JWT_SECRET`: HS256 secret, at least 32 bytes.
+    pub jwt_secret: Option<SecretString>,
+    /// `CRM_JWT_PUBLIC_KEY`: PEM text, or the path of a PEM file.
+    pub jwt_public_key: Option<String>,
+    /// `CRM_JWT_ISSUER`: required `iss` of a JWT.
+    pub jwt_issuer: Option<String>,
+    /// `CRM_JWT_AUDIENCE`: required `aud` of a JWT.
+    pub jwt_audience: Option<String>,
+    /// `CRM_JWT_TENANT_CLAIM`: claim that names the tenant, tried after `tenantId`, `tenant_id` and `tid`.
+    pub jwt_tenant_claim: Option<String>,
+    /// `PLATFORM_AUTH_URL`: base URL of the platform; tokens not settled locally are asked at `/api/auth/me`.
+    pub platform_url: Option<String>,
+    /// Deadline of one question to the platform.
+    #[serde(with = "humantime_serde")]
+    pub platform_timeout: Duration,
+    /// How long the platform's yes is kept.
+    #[serde(with = "humantime_serde")]
+    pub platform_yes_ttl: Duration,
+    /// How long the platform's no is kept.
+    #[serde(with = "humantime_serde")]
+    pub platform_no_ttl: Duration,
+    /// How old a kept yes may be while the platform does not answer.
+    #[serde(with = "humantime_serde")]
+    pub platform_stale: Duration,
+    /// Tokens whose answers are kept.
+    pub platform_cache: u64,
+    /// Questions a minute about tokens not seen before; more are answered 429.
+    pub platform_unknown_per_minute: u32,
+}
+
+/// How the resources behave where clients differ.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// `CRM_PATCH_NULL`: what `null` means in a PATCH.
+    pub patch_null: PatchNull,
+    /// `CRM_UNKNOWN_FIELDS`: what happens to unknown fields of a body.
+    pub unknown_fields: UnknownFields,
+    /// `CRM_IDEMPOTENCY`: what a repeated `X-Request-ID` is answered with.
+    pub idempotency: Idempotency,
+    /// `CRM_MASK_EMAIL`: mask e-mail addresses as phones are.
+    pub mask_email: bool,
+    /// `CRM_TIME_ZONE`: zone of dates without an offset and of "today".
+    pub time_zone: Tz,
+}
+
+/// What `null` means in a PATCH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PatchNull {
+    /// It clears the field (RFC 7396).
+    Clear,
+    /// It leaves the field as it is, as the Python cell did.
+    Keep,
+}
+
+/// What happens to unknown fields of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// 400, naming them.
+    Reject,
+    /// They are dropped.
+    Ignore,
+}
+
+/// What a repeated `X-Request-ID` is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idempotency {
+    /// The stored answer of the first request.
+    Replay,
+    /// 409, as the Python cell did.
+    Conflict,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Filter in the form of tracing's `EnvFilter`: `info`, `crm_cell=debug,info`.
+    pub filter: String,
+    /// One JSON object or one readable line an event.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Readable, for a terminal.
+    Text,
+    /// One JSON object, for collectors.
+    Json,
+}

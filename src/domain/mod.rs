@@ -1,0 +1,7 @@
+//! Pure types and rules of the CRM: no I/O, no async, no HTTP.
+
+mod clock;
+mod tenant_id;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use tenant_id::{InvalidTenantId, TenantId};

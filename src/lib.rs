@@ -1,0 +1,16 @@
+//! The CRM cell: a headless, multi-tenant CRM service with one SQLite file per tenant.
+//!
+//! Every module is a room; imports point only downward in this list (`tests/layering.rs` fails otherwise):
+//!
+//! 1. [`cli`]: one file per command of the binary.
+//! 2. [`app`]: the only wiring; [`app::App::build`] and [`app::App::run`].
+//! 3. [`http`]: route table, hoops, extractors, envelope; one file per resource.
+//! 4. [`store`]: SQL, as free functions on [`tenancy::Read`] and [`tenancy::Write`]; one file per resource.
+//! 5. [`tenancy`]: tenant id to file to open connections; the engine that reads and writes one tenant.
+//! 6. [`identity`]: bearer token to [`identity::Principal`].
+//! 7. [`telemetry`]: log subscriber and metrics registry.
+//! 8. [`config`]: every setting with its default, its layers and its validation.
+//! 9. [`domain`]: pure rules and types; no I/O.
+
+pub mod config;
+pub mod domain;
