@@ -1,1 +1,2 @@
+//! The CRM cell.
 fn main() {}

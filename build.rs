@@ -1,0 +1,5 @@
+//! `sqlx::migrate!` embeds the files of `migrations/`; cargo must know that they are inputs.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}

@@ -1,0 +1,80 @@
+//! What can be wrong with a request, in the terms of the domain.
+
+use serde::Serialize;
+
+/// A kind of record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// A customer.
+    Customer,
+}
+
+impl Resource {
+    /// The stem of its name: in journal rows, actions and events.
+    #[must_use]
+    pub fn stem(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+        }
+    }
+}
+
+/// One or more fields break their rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
+#[error("{} field(s) break their rules", errors.len())]
+pub struct Invalid {
+    /// One entry a field, in the order of the resource's fields.
+    pub errors: Vec<FieldError>,
+}
+
+impl Invalid {
+    /// A single wrong field.
+    #[must_use]
+    pub fn field(field: impl Into<String>, problem: Problem) -> Self {
+        Self {
+            errors: vec![FieldError {
+                field: field.into(),
+                problem,
+            }],
+        }
+    }
+}
+
+/// A field that breaks its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's name in JSON.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// It must be there and not be empty.
+    Required,
+    /// It must be a string.
+    NotText,
+    /// It must be an integer.
+    NotInteger,
+    /// It has more characters than this.
+    TooLong(usize),
+    /// It is none of these values.
+    NotOneOf(&'static str),
+    /// It holds `*` but is not the mask of the stored value.
+    Masked,
+    /// The resource has no such field.
+    Unknown,
+}
+
+/// A rule over several records that a request would break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// Another live customer has this name.
+    CustomerNameTaken {
+        /// That customer.
+        existing: String,
+    },
+}

@@ -1,0 +1,415 @@
+//! The two handles a unit of work gets: [`Read`] and [`Write`]. Every statement of a unit passes [`Read::admit`].
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
+use sqlx::sqlite::{SqliteConnection, SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo};
+use sqlx::{AssertSqlSafe, Describe, Either, Execute, Executor, SqlStr, Sqlite};
+use uuid::{ContextV7, Uuid};
+
+use super::connection::Connection;
+use super::fault::{Fault, fault_of};
+use super::ledger::{Actor, Change};
+use crate::domain::{Clock, Timestamp};
+use crate::tenancy::StoreError;
+
+/// A unit of work: an async function of one handle.
+///
+/// The bound that lets handlers write `async move |tx| …` is a pair: `AsyncFnOnce` lets the compiler infer a closure
+/// that is generic over the borrow, and this trait names its future, so that the future can be required to be `Send`.
+/// This trait alone fails at every call ("implementation of `Unit` is not general enough") unless the caller spells
+/// out the parameter's type; `AsyncFnOnce` alone cannot promise `Send`. Keep both.
+pub trait Unit<'a, H: 'a, T>: FnOnce(&'a mut H) -> Self::Fut {
+    /// The future that the unit returns.
+    type Fut: Future<Output = Result<T, StoreError>> + Send + 'a;
+}
+
+impl<'a, H: 'a, T, F, Fut> Unit<'a, H, T> for F
+where
+    F: FnOnce(&'a mut H) -> Fut,
+    Fut: Future<Output = Result<T, StoreError>> + Send + 'a,
+{
+    type Fut = Fut;
+}
+
+/// What the next statement must be preceded by, in the same string: one hand-off to SQLite's thread instead of two.
+///
+/// The texts are few and fixed, because each is another entry in the statement cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefix {
+    /// Nothing is pending.
+    None,
+    /// Opens the snapshot of a batch of reads.
+    Begin,
+    /// Keeps what the previous unit did and guards the next one.
+    Release,
+    /// Undoes what the previous unit did; the savepoint stays and guards the next one.
+    Rollback,
+}
+
+impl Prefix {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Begin => "begin; ",
+            Self::Release => "release u; savepoint u; ",
+            Self::Rollback => "rollback to u; ",
+        }
+    }
+}
+
+/// Read access to one tenant's file, at one snapshot. Only the engine can make one.
+pub struct Read {
+    connection: Connection,
+    pub(super) prefix: Prefix,
+    /// The running unit has sent a statement.
+    pub(super) touched: bool,
+    /// The running unit has sent a statement that may write.
+    pub(super) wrote: bool,
+    /// The first fatal error of the running unit, latched even when the unit swallows it (see [`fault_of`]).
+    pub(super) fault: Option<Fault>,
+    writable: bool,
+}
+
+impl Read {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            prefix: Prefix::None,
+            touched: false,
+            wrote: false,
+            fault: None,
+            writable: false,
+        }
+    }
+
+    /// The connection itself, for the engine's own statements.
+    pub(super) fn raw(&mut self) -> &mut SqliteConnection {
+        self.connection.raw()
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// Forgets what the last unit did; a pending prefix stays.
+    pub(super) fn begin_unit(&mut self) {
+        self.touched = false;
+        self.wrote = false;
+        self.fault = None;
+    }
+
+    /// The gate of every statement: refuses it once the unit met a fatal error, and refuses any statement that is not
+    /// a query or a change of rows (a unit that ran `commit` would publish half of its group). Adds the prefix.
+    fn admit(&mut self, sql: &SqlStr) -> Result<SqlStr, sqlx::Error> {
+        if self.fault.is_some() {
+            return Err(sqlx::Error::Protocol(
+                "refused: an earlier statement of this unit broke its transaction".into(),
+            ));
+        }
+        let text = sql.as_str();
+        for statement in text
+            .split(';')
+            .map(str::trim_start)
+            .filter(|part| !part.is_empty())
+        {
+            match statement_kind(statement) {
+                Some(Kind::Query) => {}
+                // A common table expression may precede a change; a reader's connection is `query_only`.
+                Some(Kind::With) => self.wrote |= self.writable,
+                Some(Kind::Change) if self.writable => self.wrote = true,
+                Some(Kind::Change) => {
+                    return Err(sqlx::Error::Protocol("refused: this unit may only read".into()));
+                }
+                None => {
+                    return Err(sqlx::Error::Protocol(
+                        "refused: not a query or a change of rows".into(),
+                    ));
+                }
+            }
+        }
+        self.touched = true;
+        self.connection.count_statement();
+        let prefix = std::mem::replace(&mut self.prefix, Prefix::None);
+        if prefix == Prefix::None {
+            Ok(sql.clone())
+        } else {
+            Ok(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(
+                [prefix.sql(), text].concat(),
+            )))
+        }
+    }
+
+    /// Splits the handle into what runs a statement and what remembers its failure.
+    fn parts(&mut self) -> (&mut SqliteConnection, &mut Option<Fault>) {
+        (self.connection.raw(), &mut self.fault)
+    }
+}
+
+enum Kind {
+    Query,
+    With,
+    Change,
+}
+
+fn statement_kind(statement: &str) -> Option<Kind> {
+    let end = statement
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(statement.len());
+    let word = &statement[..end];
+    let is = |name: &str| word.eq_ignore_ascii_case(name);
+    if is("select") {
+        Some(Kind::Query)
+    } else if is("with") {
+        Some(Kind::With)
+    } else if is("insert") || is("update") || is("delete") || is("replace") {
+        Some(Kind::Change)
+    } else {
+        None
+    }
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("prefix", &self.prefix)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A statement with its arguments, taken out of sqlx's query object so that its text can be replaced.
+type Prepared = (
+    SqlStr,
+    Result<Option<sqlx::sqlite::SqliteArguments>, sqlx::Error>,
+    bool,
+);
+
+fn take<'q, E: Execute<'q, Sqlite>>(mut query: E) -> Prepared {
+    let arguments = query.take_arguments().map_err(sqlx::Error::Encode);
+    let persistent = query.persistent();
+    (query.sql(), arguments, persistent)
+}
+
+impl<'c> Executor<'c> for &'c mut Read {
+    type Database = Sqlite;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<SqliteQueryResult, SqliteRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        let (sql, arguments, persistent) = take(query);
+        let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
+        let (connection, fault) = self.parts();
+        let rows = match admitted {
+            Err(refused) => return stream::once(ready(Err(refused))).boxed(),
+            Ok((sql, Some(arguments))) => {
+                connection.fetch_many(sqlx::query_with(sql, arguments).persistent(persistent))
+            }
+            Ok((sql, None)) => connection.fetch_many(sqlx::raw_sql(sql)),
+        };
+        rows.inspect(|row| note(fault, row)).boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        let (sql, arguments, persistent) = take(query);
+        let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
+        let (connection, fault) = self.parts();
+        let row = match admitted {
+            Err(refused) => return ready(Err(refused)).boxed(),
+            Ok((sql, Some(arguments))) => {
+                connection.fetch_optional(sqlx::query_with(sql, arguments).persistent(persistent))
+            }
+            Ok((sql, None)) => connection.fetch_optional(sqlx::raw_sql(sql)),
+        };
+        row.inspect(|row| note(fault, row)).boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [SqliteTypeInfo],
+    ) -> BoxFuture<'e, Result<SqliteStatement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        let (connection, fault) = self.parts();
+        connection
+            .prepare_with(sql, parameters)
+            .inspect_err(|error| latch(fault, error))
+            .boxed()
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Sqlite>, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        self.connection.raw().describe(sql)
+    }
+}
+
+fn note<T>(fault: &mut Option<Fault>, outcome: &Result<T, sqlx::Error>) {
+    if let Err(error) = outcome {
+        latch(fault, error);
+    }
+}
+
+fn latch(fault: &mut Option<Fault>, error: &sqlx::Error) {
+    if fault.is_none() {
+        *fault = fault_of(error);
+    }
+}
+
+/// Write access to one tenant's file, inside the group transaction of its writer. Only the engine can make one.
+///
+/// Everything written through one `Write` commits together with its journal rows, events and idempotency record.
+pub struct Write {
+    read: Read,
+    clock: Arc<dyn Clock>,
+    pub(super) now: Timestamp,
+    pub(super) actor: Actor,
+    pub(super) changes: Vec<Change>,
+    ids: Arc<IdSource>,
+}
+
+impl Write {
+    pub(super) fn new(mut read: Read, clock: Arc<dyn Clock>, ids: Arc<IdSource>) -> Self {
+        read.writable = true;
+        let now = clock.now();
+        Self {
+            read,
+            clock,
+            now,
+            actor: Actor::default(),
+            changes: Vec::new(),
+            ids,
+        }
+    }
+
+    /// Prepares the handle for the next unit.
+    pub(super) fn begin_unit(&mut self, actor: Actor) {
+        self.read.begin_unit();
+        self.now = self.clock.now();
+        self.actor = actor;
+    }
+
+    pub(super) fn into_connection(self) -> Connection {
+        self.read.into_connection()
+    }
+
+    /// The moment of this unit: one for all its rows, journal entries and events.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Who writes.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// A fresh UUIDv7 of this unit's moment; later ids of one process sort later.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.ids.next(self.now)
+    }
+
+    /// Adds a journal entry, and the event it carries, to what commits with this unit.
+    pub fn record(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+}
+
+impl Deref for Write {
+    type Target = Read;
+
+    fn deref(&self) -> &Read {
+        &self.read
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Read {
+        &mut self.read
+    }
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write")
+            .field("now", &self.now)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Write {
+    type Database = Sqlite;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<SqliteQueryResult, SqliteRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        (&mut self.read).fetch_many(query)
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        (&mut self.read).fetch_optional(query)
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [SqliteTypeInfo],
+    ) -> BoxFuture<'e, Result<SqliteStatement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        (&mut self.read).prepare_with(sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Sqlite>, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        (&mut self.read).describe(sql)
+    }
+}
+
+/// The process's source of ids: UUIDv7, increasing also within one millisecond.
+#[derive(Debug, Default)]
+pub(crate) struct IdSource(Mutex<ContextV7>);
+
+impl IdSource {
+    fn next(&self, now: Timestamp) -> Uuid {
+        let seconds = u64::try_from(now.seconds()).unwrap_or(0);
+        let nanos = u32::try_from(now.millis().rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+        Uuid::new_v7(uuid::Timestamp::from_unix(&self.0, seconds, nanos))
+    }
+}

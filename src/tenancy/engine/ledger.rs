@@ -1,0 +1,216 @@
+//! What every write leaves beside its rows: journal entries, events and the idempotency record.
+//!
+//! They are collected while the units of a group run and written set-wise at its end, in the string that also commits:
+//! three statements and one hand-off for a whole group.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::domain::Timestamp;
+
+/// How long the answer of a write is kept for its retries (contract §8).
+pub(super) const KEEP_ANSWERS_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// Who writes, and on behalf of which request.
+#[derive(Debug, Clone, Default)]
+pub struct Actor {
+    /// The user, or the name of the service.
+    pub user: String,
+    /// `X-Request-ID`.
+    pub request_id: Option<String>,
+    /// The trace the request belongs to.
+    pub trace_id: Option<String>,
+}
+
+/// One change of one record: a journal row, and the event that tells other systems, if there is one.
+#[derive(Debug)]
+pub struct Change {
+    /// `customer.create`.
+    pub action: &'static str,
+    /// `customer`.
+    pub resource: &'static str,
+    /// The record.
+    pub record_id: String,
+    /// Its version after the change.
+    pub version: i64,
+    /// `{"field": [old, new]}`, personal data masked.
+    pub changes: Value,
+    /// The event, if the change is one that other systems are told of.
+    pub event: Option<Event>,
+}
+
+/// An event for other systems (contract §10).
+#[derive(Debug)]
+pub struct Event {
+    /// `crm.customer.created`.
+    pub kind: &'static str,
+    /// The envelope's `data`: ids and current scalars, personal data masked.
+    pub data: Value,
+}
+
+/// Which request this is, so that its retry can be answered alike (contract §8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Method, path, request id and user.
+    pub key: String,
+    /// Hash of the request's body.
+    pub fingerprint: String,
+}
+
+/// What an earlier unit with the same key answered.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) fingerprint: String,
+    pub(super) response: String,
+}
+
+/// Begins a group: the transaction, the savepoint of its first unit, and the answers already given to its keys.
+pub(super) const BEGIN: &str = "begin immediate; savepoint u; \
+    select i.key, i.fingerprint, i.response \
+    from json_each(?1) j join idempotency i on i.key = j.value where i.at >= ?2";
+
+macro_rules! commit_tail {
+    () => {
+        "insert into journal (at, actor, action, resource, record_id, version, request_id, trace_id, changes) \
+            select value->>'at', value->>'actor', value->>'action', value->>'resource', value->>'record_id', \
+                value->>'version', value->>'request_id', value->>'trace_id', value->'changes' from json_each(?1); \
+         insert into outbox (event_id, type, record_id, trace_id, at, data) \
+            select value->>'event_id', value->>'type', value->>'record_id', value->>'trace_id', value->>'at', \
+                value->'data' from json_each(?2); \
+         insert or replace into idempotency (key, fingerprint, response, at) \
+            select value->>'key', value->>'fingerprint', value->'response', value->>'at' from json_each(?3); \
+         commit"
+    };
+}
+
+/// Ends a group, keeping its last unit.
+pub(super) const COMMIT: &str = concat!("release u; ", commit_tail!());
+/// Ends a group, undoing its last unit.
+pub(super) const COMMIT_WITHOUT_LAST: &str = concat!("rollback to u; release u; ", commit_tail!());
+
+/// Deletes a slice of the answers that are too old to be asked for. Rows lie in order of age.
+pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where seq in \
+    (select seq from idempotency where seq < ifnull(\
+        (select seq from idempotency where at >= ?1 order by seq limit 1), 9223372036854775807) \
+     order by seq limit 500)";
+
+/// The rows that a group adds to the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    journal: Vec<JournalRow>,
+    outbox: Vec<OutboxRow>,
+    idempotency: Vec<IdempotencyRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct JournalRow {
+    at: i64,
+    actor: String,
+    action: &'static str,
+    resource: &'static str,
+    record_id: String,
+    version: i64,
+    request_id: Option<String>,
+    trace_id: Option<String>,
+    changes: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct OutboxRow {
+    event_id: Uuid,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    record_id: String,
+    trace_id: Option<String>,
+    at: i64,
+    data: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct IdempotencyRow {
+    key: String,
+    fingerprint: String,
+    response: Box<RawValue>,
+    at: i64,
+}
+
+impl Entries {
+    pub(super) fn is_empty(&self) -> bool {
+        self.journal.is_empty() && self.outbox.is_empty() && self.idempotency.is_empty()
+    }
+
+    /// Adds a successful unit's change.
+    pub(super) fn add_change(
+        &mut self,
+        change: Change,
+        by: &Actor,
+        now: Timestamp,
+        new_id: impl Fn() -> Uuid,
+    ) {
+        if let Some(event) = change.event {
+            self.outbox.push(OutboxRow {
+                event_id: new_id(),
+                kind: event.kind,
+                record_id: change.record_id.clone(),
+                trace_id: by.trace_id.clone(),
+                at: now.millis(),
+                data: event.data,
+            });
+        }
+        self.journal.push(JournalRow {
+            at: now.millis(),
+            actor: by.user.clone(),
+            action: change.action,
+            resource: change.resource,
+            record_id: change.record_id,
+            version: change.version,
+            request_id: by.request_id.clone(),
+            trace_id: by.trace_id.clone(),
+            changes: change.changes,
+        });
+    }
+
+    /// Adds a successful unit's answer.
+    pub(super) fn add_answer(&mut self, key: IdempotencyKey, response: Box<RawValue>, now: Timestamp) {
+        let IdempotencyKey { key, fingerprint } = key;
+        self.idempotency.push(IdempotencyRow {
+            key,
+            fingerprint,
+            response,
+            at: now.millis(),
+        });
+    }
+
+    /// The three parameters of [`COMMIT`].
+    pub(super) fn parameters(&self) -> Result<[String; 3], serde_json::Error> {
+        Ok([
+            serde_json::to_string(&self.journal)?,
+            serde_json::to_string(&self.outbox)?,
+            serde_json::to_string(&self.idempotency)?,
+        ])
+    }
+}
+
+/// Reads a row of [`BEGIN`].
+pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::Error> {
+    Ok((
+        row.try_get(0)?,
+        Stored {
+            fingerprint: row.try_get(1)?,
+            response: row.try_get(2)?,
+        },
+    ))
+}
+
+/// A unit's value, and whether it was computed now or is the stored answer of an earlier request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done<T> {
+    /// What the unit returned.
+    pub value: T,
+    /// It is an earlier unit's answer to the same request.
+    pub replayed: bool,
+}

@@ -1,0 +1,483 @@
+//! The writer task of one tenant: group commit with a savepoint for each unit.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::{open_failed, settle};
+use super::handle::{Prefix, Read, Write};
+use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
+use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
+
+/// Jobs that one transaction takes at most.
+const GROUP: usize = 256;
+
+/// A unit of work in the writer's queue.
+pub(super) struct Job {
+    actor: Actor,
+    key: Option<IdempotencyKey>,
+    run: Run,
+}
+
+/// What a unit runs on, or what stands in its place.
+enum Turn<'a> {
+    /// Run it; its answer is stored if it has a key.
+    Run(&'a mut Write, bool),
+    /// An earlier unit of this key has answered.
+    Replay(String),
+    /// It cannot run.
+    Refuse(StoreError),
+}
+
+type Run = Box<dyn for<'a> FnOnce(Turn<'a>) -> BoxFuture<'a, Ran> + Send>;
+/// Sends the unit's own result if what it rests on is durable, else the error given.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// A unit that has had its turn.
+struct Ran {
+    ok: bool,
+    /// The answer to store, if the unit succeeded and has a key.
+    response: Option<Box<RawValue>>,
+    answer: Answer,
+}
+
+/// Puts a unit into the form that the queue carries: the caller's types end here.
+pub(super) fn job<T, F>(
+    actor: Actor,
+    key: Option<IdempotencyKey>,
+    unit: F,
+) -> (Job, oneshot::Receiver<Result<Done<T>, StoreError>>)
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: for<'a> Unit<'a, Write, T> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let run: Run = Box::new(move |turn| {
+        async move {
+            let (result, response) = match turn {
+                Turn::Refuse(why) => (Err(why), None),
+                Turn::Replay(stored) => (
+                    serde_json::from_str(&stored)
+                        .map(|value| Done {
+                            value,
+                            replayed: true,
+                        })
+                        .map_err(StoreError::from),
+                    None,
+                ),
+                Turn::Run(write, keep) => {
+                    let ran = AssertUnwindSafe(unit(write)).catch_unwind().await;
+                    match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
+                        Ok(value) => {
+                            match keep.then(|| serde_json::value::to_raw_value(&value)).transpose() {
+                                Ok(response) => (
+                                    Ok(Done {
+                                        value,
+                                        replayed: false,
+                                    }),
+                                    response,
+                                ),
+                                Err(error) => (Err(error.into()), None),
+                            }
+                        }
+                        Err(error) => (Err(error), None),
+                    }
+                }
+            };
+            let ok = result.is_ok();
+            let answer: Answer = Box::new(move |durable| {
+                let _gone = sender.send(match (durable, result) {
+                    // A unit's own refusal stands unless it rested on rows that are gone.
+                    (Ok(()), result) => result,
+                    (Err(why), _) => Err(why),
+                });
+            });
+            Ran { ok, response, answer }
+        }
+        .boxed()
+    });
+    (Job { actor, key, run }, receiver)
+}
+
+/// Runs one job that cannot have its turn.
+async fn refuse(job: Job, why: StoreError) {
+    let ran = (job.run)(Turn::Refuse(why)).await;
+    (ran.answer)(Ok(()));
+}
+
+/// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
+pub(super) struct Writer {
+    file: OpenFile,
+    shared: Shared,
+    condition: Arc<Condition>,
+    write: Option<Write>,
+    /// The WAL may hold rows that the main file does not.
+    unchecked: bool,
+    last_write: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
+        Self {
+            file,
+            shared,
+            condition,
+            write: None,
+            unchecked: false,
+            last_write: Instant::now(),
+        }
+    }
+
+    /// Serves `jobs` until all senders are gone, waits for the reader to close, then closes last: a connection that
+    /// closes last empties and removes the WAL, and two that close at once may both fail to be the last.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
+        let mut group = Vec::new();
+        loop {
+            let taken = match self.wake_at() {
+                Some(at) => timeout_at(at, jobs.recv_many(&mut group, GROUP)).await,
+                None => Ok(jobs.recv_many(&mut group, GROUP).await),
+            };
+            match taken {
+                Ok(0) => break,
+                Ok(_) => self.group(&mut group).await,
+                Err(_elapsed) => self.rest().await,
+            }
+        }
+        let _reader_task_is_gone = reader_closed.await;
+        self.close().await;
+    }
+
+    /// When there is something to do without a write.
+    fn wake_at(&self) -> Option<Instant> {
+        let settings = &self.shared.settings;
+        self.write.as_ref()?;
+        Some(
+            self.last_write
+                + if self.unchecked {
+                    settings.checkpoint_after
+                } else {
+                    settings.writer_idle
+                },
+        )
+    }
+
+    /// After a pause: brings every row into the main file; after a longer one: closes the connection.
+    async fn rest(&mut self) {
+        if self.unchecked {
+            self.checkpoint().await;
+        } else {
+            self.close().await;
+        }
+    }
+
+    async fn checkpoint(&mut self) {
+        let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
+        let Some(write) = &mut self.write else { return };
+        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
+            .bind(forget_before)
+            .execute(write.raw())
+            .await;
+        // A row: (a reader or writer was in the way, frames in the WAL, frames copied).
+        let row: Result<(i64, i64, i64), _> = sqlx::query_as("pragma wal_checkpoint(truncate)")
+            .fetch_one(write.raw())
+            .await;
+        match (forgotten, row) {
+            (Ok(_), Ok((0, _, _))) => {
+                self.unchecked = false;
+                self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+            }
+            (Ok(_), Ok(_)) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "checkpointing an idle tenant failed"
+                );
+                self.last_write = Instant::now();
+                if let Some(fault) = fault_of(&error) {
+                    self.discard(fault).await;
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(write) = self.write.take() {
+            write.into_connection().close().await;
+        }
+    }
+
+    /// Throws a connection away whose transaction cannot be trusted; an open one is rolled back.
+    async fn discard(&mut self, fault: Fault) {
+        if fault == Fault::Corrupt {
+            self.condition.quarantine(Quarantine::Corrupt);
+        }
+        self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
+        self.close().await;
+    }
+
+    /// Runs a group of jobs as one transaction and answers all of them.
+    async fn group(&mut self, jobs: &mut Vec<Job>) {
+        let answers = match self.ready().await {
+            Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
+            Err(why) => {
+                for job in jobs.drain(..) {
+                    refuse(job, why.clone().into()).await;
+                }
+                return;
+            }
+        };
+        self.last_write = Instant::now();
+        self.unchecked |= answers.committed;
+        if let Some(fault) = answers.discard {
+            self.discard(fault).await;
+        }
+        for (answer, verdict) in answers.verdicts {
+            answer(verdict);
+        }
+    }
+
+    /// The connection, opened if need be, over the file that still is the tenant's.
+    async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
+        self.condition.check()?;
+        if !self.file.is_in_place() {
+            self.condition.quarantine(Quarantine::Replaced);
+            self.close().await;
+            self.condition.check()?;
+        }
+        let write = match self.write.take() {
+            Some(write) => write,
+            None => {
+                let opened =
+                    Connection::open(&self.file.path, Role::Writer, self.shared.counters.clone()).await;
+                let connection = opened.map_err(|error| open_failed(error, &self.condition))?;
+                Write::new(
+                    Read::new(connection),
+                    self.shared.clock.clone(),
+                    self.shared.ids.clone(),
+                )
+            }
+        };
+        Ok((self.write.insert(write), &self.shared))
+    }
+}
+
+/// One transaction under way.
+#[derive(Default)]
+struct Group {
+    entries: Entries,
+    /// Answers that the keys of this group have, from the table or from units before.
+    seen: HashMap<String, Stored>,
+    /// Units whose fate is the transaction's.
+    ran: Vec<Answer>,
+    /// Units that failed alone.
+    failed: Vec<(Answer, Unavailable)>,
+    units: usize,
+    wrote: bool,
+}
+
+/// What a group came to.
+struct Verdicts {
+    verdicts: Vec<(Answer, Result<(), StoreError>)>,
+    committed: bool,
+    discard: Option<Fault>,
+}
+
+impl Group {
+    async fn run(mut self, write: &mut Write, jobs: &mut Vec<Job>, shared: &Shared) -> Verdicts {
+        let keys: Vec<&str> = jobs
+            .iter()
+            .filter_map(|job| Some(job.key.as_ref()?.key.as_str()))
+            .collect();
+        let keys = serde_json::Value::from(keys).to_string();
+        if let Err(error) = self.begin(write, keys, shared).await {
+            let fault = fault_of(&error).unwrap_or(Fault::Other);
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a write transaction could not begin"
+            );
+            for job in jobs.drain(..) {
+                refuse(job, Unavailable::not_written(fault.into()).into()).await;
+            }
+            return self.lost(fault, &Unavailable::not_written(fault.into()));
+        }
+        let mut waiting = jobs.drain(..);
+        while let Some(job) = waiting.next() {
+            if let Err(fault) = self.turn(write, job, shared).await {
+                // The transaction is gone, and with it every unit of the group so far; the rest is refused.
+                let reason = if fault == Fault::Deadline {
+                    Reason::RolledBack
+                } else {
+                    fault.into()
+                };
+                let why = Unavailable::not_written(reason);
+                for job in waiting {
+                    refuse(job, why.clone().into()).await;
+                }
+                return self.lost(fault, &why);
+            }
+        }
+        drop(waiting);
+        self.finish(write, shared).await
+    }
+
+    /// Begins the transaction and looks up the answers that `keys`, a JSON array, already have.
+    async fn begin(&mut self, write: &mut Write, keys: String, shared: &Shared) -> Result<(), sqlx::Error> {
+        let keep_after = shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
+        write.changes.clear();
+        write.prefix = Prefix::None;
+        write.connection().count_statement();
+        let rows = sqlx::query(ledger::BEGIN)
+            .bind(keys)
+            .bind(keep_after)
+            .fetch_all(write.raw())
+            .await?;
+        for row in rows {
+            let (key, stored) = ledger::stored_answer(&row)?;
+            self.seen.insert(key, stored);
+        }
+        Ok(())
+    }
+
+    /// Gives one job its turn. `Err`: the whole transaction is lost.
+    async fn turn(&mut self, write: &mut Write, job: Job, shared: &Shared) -> Result<(), Fault> {
+        if let Some(earlier) = job
+            .key
+            .as_ref()
+            .and_then(|key| Some((key, self.seen.get(&key.key)?)))
+        {
+            let (key, stored) = earlier;
+            let turn = if stored.fingerprint == key.fingerprint {
+                shared.counters.replays.fetch_add(1, Ordering::Relaxed);
+                Turn::Replay(stored.response.clone())
+            } else {
+                Turn::Refuse(StoreError::KeyReused)
+            };
+            self.ran.push((job.run)(turn).await.answer);
+            return Ok(());
+        }
+        let mark = write.changes.len();
+        write.begin_unit(job.actor);
+        write.connection().deadline().set(shared.settings.write_deadline);
+        let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
+        write.connection().deadline().clear();
+        if let Some(fault) = write.fault.take() {
+            // Whatever the unit returned, it failed. Did the transaction survive?
+            write.changes.truncate(mark);
+            self.failed
+                .push((ran.answer, Unavailable::not_written(fault.into())));
+            if fault.discards_connection() || sqlx::query("rollback to u").execute(write.raw()).await.is_err()
+            {
+                return Err(fault);
+            }
+            write.prefix = Prefix::None;
+            return Ok(());
+        }
+        if write.touched {
+            write.prefix = if ran.ok { Prefix::Release } else { Prefix::Rollback };
+        }
+        if ran.ok {
+            self.units += 1;
+            self.wrote |= write.wrote;
+            let (now, actor) = (write.now, write.actor.clone());
+            for change in write.changes.split_off(mark) {
+                self.entries.add_change(change, &actor, now, || write.new_id());
+            }
+            if let (Some(key), Some(response)) = (job.key, ran.response) {
+                let stored = Stored {
+                    fingerprint: key.fingerprint.clone(),
+                    response: response.get().to_owned(),
+                };
+                self.seen.insert(key.key.clone(), stored);
+                self.entries.add_answer(key, response, now);
+            }
+        } else {
+            write.changes.truncate(mark);
+        }
+        self.ran.push(ran.answer);
+        Ok(())
+    }
+
+    /// Commits what there is, with its ledger entries.
+    async fn finish(self, write: &mut Write, shared: &Shared) -> Verdicts {
+        let undo_last = std::mem::replace(&mut write.prefix, Prefix::None) == Prefix::Rollback;
+        write.connection().count_statement();
+        if !self.wrote && self.entries.is_empty() {
+            // Nothing to make durable: no commit, no sync.
+            return match sqlx::query("rollback").execute(write.raw()).await {
+                Ok(_) => self.settled(false, None),
+                Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
+            };
+        }
+        let [journal, outbox, idempotency] = match self.entries.parameters() {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "ledger entries cannot be written as JSON"
+                );
+                return self.lost(Fault::Other, &Unavailable::not_written(Reason::RolledBack));
+            }
+        };
+        let commit = if undo_last {
+            ledger::COMMIT_WITHOUT_LAST
+        } else {
+            ledger::COMMIT
+        };
+        let query = sqlx::query(commit).bind(journal).bind(outbox).bind(idempotency);
+        match query.execute(write.raw()).await {
+            Ok(_) => {
+                shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+                Counters::add(&shared.counters.units, self.units);
+                self.settled(true, None)
+            }
+            Err(error) => {
+                let fault = fault_of(&error).unwrap_or(Fault::Other);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "committing a group failed"
+                );
+                self.lost(fault, &Unavailable::unknown(fault.into()))
+            }
+        }
+    }
+
+    fn settled(self, committed: bool, discard: Option<Fault>) -> Verdicts {
+        let ran = self.ran.into_iter().map(|answer| (answer, Ok(())));
+        let failed = self
+            .failed
+            .into_iter()
+            .map(|(answer, why)| (answer, Err(why.into())));
+        Verdicts {
+            verdicts: ran.chain(failed).collect(),
+            committed,
+            discard,
+        }
+    }
+
+    /// The transaction is gone: nobody's success stands, and no refusal that may have rested on its rows.
+    fn lost(self, fault: Fault, why: &Unavailable) -> Verdicts {
+        let ran = self
+            .ran
+            .into_iter()
+            .map(|answer| (answer, Err(why.clone().into())));
+        let failed = self
+            .failed
+            .into_iter()
+            .map(|(answer, own)| (answer, Err(own.into())));
+        Verdicts {
+            verdicts: ran.chain(failed).collect(),
+            committed: false,
+            discard: Some(fault),
+        }
+    }
+}

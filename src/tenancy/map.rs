@@ -1,0 +1,465 @@
+//! The map of open tenants: one set of connections for each file, however many requests ask for it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::bucket::Bucket;
+use super::engine::{Condition, Counters, TenantDb};
+use super::error::{Reason, Unavailable};
+use super::open::Opener;
+use crate::config::Provision;
+use crate::domain::TenantId;
+
+/// How long a request waits for its turn to open a tenant when all places are taken.
+const OPEN_WAIT: Duration = Duration::from_secs(10);
+/// After a failed open, the next try is made after this long, then twice as long, up to the maximum.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// How often moka's pending work is done and the side table is swept: moka does nothing by itself.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Why a tenant could not be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such tenant, and requests may not create one.
+    #[error("unknown tenant")]
+    Unknown,
+    /// Too many tenants are open and in use.
+    #[error("all places for open tenants are taken")]
+    Overloaded,
+    /// Too many tenants have been created lately.
+    #[error("too many new tenants")]
+    TooManyNew {
+        /// When the next may be created.
+        retry_after: Duration,
+    },
+    /// The tenant exists but cannot be served.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What the map has done since the process started.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Files opened.
+    pub opens: AtomicU64,
+    /// Files opened that had to be migrated.
+    pub migrations: AtomicU64,
+    /// Tenants created.
+    pub creations: AtomicU64,
+    /// Requests that met a tenant which the map had forgotten but another request still held.
+    pub revivals: AtomicU64,
+    /// Opens that failed.
+    pub failures: AtomicU64,
+    /// Tenants open now.
+    pub open: AtomicU64,
+    /// Files that were claimed while another claim on them lived: must stay 0.
+    pub overlaps: AtomicU64,
+}
+
+/// All tenants of the cell.
+pub struct Tenants {
+    inner: Arc<Inner>,
+    housekeeping: tokio::task::JoinHandle<()>,
+}
+
+struct Inner {
+    opener: Opener,
+    provision: Provision,
+    /// What requests find at once. Evicting from it only forgets: see [`Entry`].
+    hot: Cache<TenantId, Arc<Entry>>,
+    /// One slot for each tenant that is open, opening, closing, failing or quarantined.
+    slots: Mutex<HashMap<TenantId, Arc<Slot>>>,
+    /// Places for open tenants; a claim holds one until its file is closed. The cache's capacity does not bound what is
+    /// open, because requests keep forgotten tenants alive.
+    places: Arc<Semaphore>,
+    creations: Bucket,
+    empty: Arc<TenantDb>,
+    claimed: Arc<Claimed>,
+    stats: Arc<Stats>,
+    stopping: AtomicBool,
+}
+
+/// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
+#[derive(Default)]
+struct Entry(Mutex<Option<Arc<TenantDb>>>);
+
+impl Entry {
+    fn holding(db: Arc<TenantDb>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(db))))
+    }
+
+    fn db(&self) -> Option<Arc<TenantDb>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hold(&self, db: Arc<TenantDb>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(db);
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What is known of one tenant besides its open connections.
+#[derive(Default)]
+struct Slot {
+    /// Held while the tenant is opened: one opener, however many wait.
+    live: Arc<AsyncMutex<Live>>,
+    /// The tenant's file may be open once. Released when both connections are closed.
+    file: FilePermit,
+    condition: Arc<Condition>,
+}
+
+struct FilePermit(Arc<Semaphore>);
+
+impl Default for FilePermit {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+#[derive(Default)]
+struct Live {
+    db: Weak<TenantDb>,
+    failed: Option<Failed>,
+}
+
+/// A failed open: shared with those who wait, and not tried again too soon.
+struct Failed {
+    error: OpenError,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl Slot {
+    /// Whether the slot must be kept though nobody uses it.
+    fn is_remembered(&self) -> bool {
+        let failing = match self.live.try_lock() {
+            Ok(live) => live
+                .failed
+                .as_ref()
+                .is_some_and(|failed| failed.retry_at > Instant::now()),
+            Err(_busy) => true,
+        };
+        failing || self.condition.check().is_err()
+    }
+}
+
+/// The right to have a tenant's file open. The writer task drops it after both closes.
+struct Claim {
+    _file: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+    /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
+    _slot: Arc<Slot>,
+    tenant: TenantId,
+    claimed: Arc<Claimed>,
+}
+
+/// The tenants whose files are claimed: proof that no file ever has two sets of connections.
+#[derive(Default)]
+struct Claimed {
+    tenants: Mutex<HashSet<TenantId>>,
+    stats: Arc<Stats>,
+}
+
+impl Claimed {
+    fn enter(&self, tenant: &TenantId) {
+        let is_new = self
+            .tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tenant.clone());
+        if !is_new {
+            tracing::error!(%tenant, "a tenant's file was claimed twice");
+            self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
+        }
+        self.stats.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave(&self, tenant: &TenantId) {
+        self.tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(tenant);
+        self.stats.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claimed.leave(&self.tenant);
+    }
+}
+
+impl Tenants {
+    /// The map over `opener`'s data root, with at most `capacity` tenants open at once.
+    ///
+    /// # Errors
+    /// The template cannot be opened.
+    pub(super) async fn new(opener: Opener, capacity: u64, settings: &Settings) -> anyhow::Result<Self> {
+        let stats = Arc::<Stats>::default();
+        let empty = opener.open_template().await?;
+        let hot = Cache::builder()
+            .max_capacity(capacity)
+            .time_to_idle(settings.idle)
+            // The default policy would refuse a newly opened tenant for the sake of busier ones.
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.forget())
+            .build();
+        let places = usize::try_from(capacity)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        let inner = Arc::new(Inner {
+            opener,
+            provision: settings.provision,
+            hot,
+            slots: Mutex::default(),
+            places: Arc::new(Semaphore::new(places)),
+            creations: Bucket::new(settings.create_burst, settings.create_per_minute),
+            empty: Arc::new(empty),
+            claimed: Arc::new(Claimed {
+                tenants: Mutex::default(),
+                stats: stats.clone(),
+            }),
+            stats,
+            stopping: AtomicBool::new(false),
+        });
+        let housekept = Arc::downgrade(&inner);
+        let tick = HOUSEKEEPING.min(settings.idle);
+        let housekeeping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(tick).await;
+                let Some(inner) = housekept.upgrade() else { return };
+                inner.hot.run_pending_tasks().await;
+                inner.sweep();
+            }
+        });
+        Ok(Self { inner, housekeeping })
+    }
+
+    /// The tenant, opened if need be; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn find(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
+        match self.inner.get(tenant, false).await {
+            Ok(db) => Ok(Some(db)),
+            Err(OpenError::Unknown) if self.inner.provision == Provision::Auto => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The tenant, opened if need be, and created if there is none and requests may do that.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn find_or_create(&self, tenant: &TenantId) -> Result<Arc<TenantDb>, OpenError> {
+        self.inner
+            .get(tenant, self.inner.provision == Provision::Auto)
+            .await
+    }
+
+    /// What a tenant that does not exist reads as.
+    #[must_use]
+    pub fn empty(&self) -> &Arc<TenantDb> {
+        &self.inner.empty
+    }
+
+    /// What the map has done.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.inner.stats
+    }
+
+    /// What the engines have done.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.inner.opener.shared.counters
+    }
+
+    /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open.
+    pub async fn close(&self, limit: Duration) -> u64 {
+        self.inner.stopping.store(true, Ordering::Release);
+        let give_up = Instant::now() + limit;
+        loop {
+            // Once is not enough: entries inserted meanwhile, and moka's own buffering.
+            self.inner.hot.invalidate_all();
+            self.inner.hot.run_pending_tasks().await;
+            let open = self.inner.stats.open.load(Ordering::Relaxed);
+            if open == 0 || Instant::now() >= give_up {
+                return open;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Tenants {
+    fn drop(&mut self) {
+        self.housekeeping.abort();
+    }
+}
+
+impl fmt::Debug for Tenants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenants")
+            .field("stats", &self.inner.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    async fn get(self: &Arc<Self>, tenant: &TenantId, create: bool) -> Result<Arc<TenantDb>, OpenError> {
+        if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
+            return Ok(db);
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Unavailable::not_written(Reason::Stopping).into());
+        }
+        // A tenant that does not exist leaves nothing behind, whoever asks for it.
+        let Some(slot) = self.slot(tenant, create) else {
+            return Err(OpenError::Unknown);
+        };
+        slot.condition.check()?;
+        let live = slot.live.clone().lock_owned().await;
+        if let Some(db) = live.db.upgrade() {
+            self.stats.revivals.fetch_add(1, Ordering::Relaxed);
+            self.hot.insert(tenant.clone(), Entry::holding(db.clone())).await;
+            return Ok(db);
+        }
+        if let Some(failed) = live
+            .failed
+            .as_ref()
+            .filter(|failed| failed.retry_at > Instant::now())
+        {
+            return Err(failed.error.clone());
+        }
+        // In a task of its own: a caller that goes away does not cancel it.
+        let (this, tenant) = (self.clone(), tenant.clone());
+        let opened = tokio::spawn(async move { this.open(tenant, slot, live, create).await }).await;
+        opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::Stopping).into()))
+    }
+
+    /// The tenant's slot; a new one only if there is a file, or one may be made.
+    fn slot(&self, tenant: &TenantId, create: bool) -> Option<Arc<Slot>> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(tenant) {
+            return Some(slot.clone());
+        }
+        let wanted = create || self.opener.exists(tenant);
+        wanted.then(|| slots.entry(tenant.clone()).or_default().clone())
+    }
+
+    fn sweep(&self) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_remembered());
+    }
+
+    /// Opens the tenant and shares what came of it with those who wait for `live`.
+    async fn open(
+        self: Arc<Self>,
+        tenant: TenantId,
+        slot: Arc<Slot>,
+        mut live: OwnedMutexGuard<Live>,
+        create: bool,
+    ) -> Result<Arc<TenantDb>, OpenError> {
+        let entry = Arc::<Entry>::default();
+        let opened = self.try_open(tenant.clone(), slot, entry.clone(), create).await;
+        match opened {
+            Ok(db) => {
+                live.db = Arc::downgrade(&db);
+                live.failed = None;
+                entry.hold(db.clone());
+                Ok(db)
+            }
+            Err(error) => {
+                self.hot.invalidate(&tenant).await;
+                if let OpenError::Unavailable(_) = &error {
+                    self.stats.failures.fetch_add(1, Ordering::Relaxed);
+                    let last = live.failed.as_ref().map(|failed| failed.backoff);
+                    let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
+                    let retry_at = Instant::now() + backoff;
+                    tracing::warn!(%tenant, error = %error, "opening a tenant failed");
+                    live.failed = Some(Failed {
+                        error: error.clone(),
+                        backoff,
+                        retry_at,
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        tenant: TenantId,
+        slot: Arc<Slot>,
+        entry: Arc<Entry>,
+        create: bool,
+    ) -> Result<Arc<TenantDb>, OpenError> {
+        // Waits for the last user of the file to close it.
+        let file = slot
+            .file
+            .0
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| OpenError::Overloaded)?;
+        if !self.opener.exists(&tenant) {
+            if !create {
+                return Err(OpenError::Unknown);
+            }
+            self.creations
+                .take()
+                .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
+            self.opener.create(&tenant).await?;
+            self.stats.creations.fetch_add(1, Ordering::Relaxed);
+        }
+        // Taking a place in the cache first makes it forget its oldest tenant, which then gives up its place.
+        self.hot.insert(tenant.clone(), entry).await;
+        self.hot.run_pending_tasks().await;
+        let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
+        self.claimed.enter(&tenant);
+        let condition = slot.condition.clone();
+        let claim = Claim {
+            _file: file,
+            _place: place,
+            _slot: slot,
+            tenant: tenant.clone(),
+            claimed: self.claimed.clone(),
+        };
+        let opened = self.opener.open(&tenant).await?;
+        self.stats.opens.fetch_add(1, Ordering::Relaxed);
+        if opened.migrated {
+            self.stats.migrations.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Arc::new(TenantDb::start(
+            opened.file,
+            opened.reader,
+            &self.opener.shared,
+            condition,
+            claim,
+        )))
+    }
+}
+
+/// How tenants come and go.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) idle: Duration,
+    pub(super) provision: Provision,
+    pub(super) create_burst: u32,
+    pub(super) create_per_minute: u32,
+}

@@ -1,0 +1,98 @@
+//! One tenant, one SQLite file: from a [`TenantId`](crate::domain::TenantId) to units of work on that file alone.
+//!
+//! The life of a tenant's file, in the order of the modules:
+//! - `location`: the id becomes a file name, here and nowhere else.
+//! - `root`: the data root, which `LOCK` gives to one process.
+//! - `schema`: migrations, and the template that new tenants are copied from.
+//! - `open`: creates, checks whose file it is, migrates.
+//! - `map`: finds open tenants, opens the others once, forgets the least used.
+//! - `engine`: one writer and one reader task for each open tenant.
+//!
+//! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
+//! by a [`TenantDb`], and those only come from [`Tenants`].
+
+mod bucket;
+mod engine;
+mod error;
+mod limits;
+mod location;
+mod map;
+mod open;
+mod root;
+mod schema;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+pub use self::engine::{
+    Actor, Change, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
+};
+pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
+pub use self::limits::{Bound, Capacity, Machine};
+pub use self::location::{file_name, tenant_of};
+pub use self::map::{OpenError, Stats, Tenants};
+pub use self::root::DataRoot;
+use crate::config;
+use crate::domain::Clock;
+
+/// SQLite versions before this one can lose committed rows of a WAL (fixed in 3.51.3).
+pub const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// The version of the SQLite linked into this binary: 3051003 is 3.51.3.
+#[must_use]
+pub fn sqlite_version() -> i32 {
+    libsqlite3_sys::SQLITE_VERSION_NUMBER
+}
+
+impl Tenants {
+    /// Opens the tenants of a data root.
+    ///
+    /// # Errors
+    /// SQLite is too old, or the data root cannot be used.
+    pub async fn open(
+        root: DataRoot,
+        storage: &config::Storage,
+        tenants: &config::Tenants,
+        capacity: Capacity,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        if sqlite_version() < OLDEST_SQLITE {
+            anyhow::bail!(
+                "this binary holds SQLite {}, which can lose committed rows: build it with 3.51.3 or newer",
+                sqlite_version()
+            );
+        }
+        let template = schema::Template::build(root.template_file())
+            .await
+            .context("preparing new tenants")?;
+        let shared = engine::Shared {
+            settings: engine::Settings {
+                queue: storage.queue,
+                read_deadline: storage.read_deadline,
+                write_deadline: storage.write_deadline,
+                checkpoint_after: storage.checkpoint_after,
+                writer_idle: storage.writer_idle,
+            },
+            clock,
+            ids: Arc::default(),
+            counters: Arc::default(),
+        };
+        let settings = map::Settings {
+            idle: storage.tenant_idle,
+            provision: tenants.provision,
+            create_burst: tenants.create_burst,
+            create_per_minute: tenants.create_per_minute,
+        };
+        Self::new(
+            open::Opener {
+                root,
+                template,
+                shared,
+            },
+            capacity.tenants,
+            &settings,
+        )
+        .await
+    }
+}

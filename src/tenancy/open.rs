@@ -1,0 +1,225 @@
+//! From a tenant id to an open file: creation, identity checks, migration.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::engine::{
+    Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
+};
+use super::error::{Quarantine, Reason, Unavailable};
+use super::root::{DataRoot, UNFINISHED};
+use super::schema::{self, Template};
+use crate::domain::TenantId;
+
+/// The smallest SQLite file: one page of the smallest size.
+const SMALLEST_FILE: u64 = 512;
+
+/// Opens and makes tenants' files. Its callers see to it that only one of them works on a tenant.
+#[derive(Debug)]
+pub(super) struct Opener {
+    pub(super) root: DataRoot,
+    pub(super) template: Template,
+    pub(super) shared: Shared,
+}
+
+/// A tenant's file, open for reading, of the present schema.
+pub(super) struct Opened {
+    pub(super) file: OpenFile,
+    pub(super) reader: Connection,
+    pub(super) migrated: bool,
+}
+
+impl Opener {
+    pub(super) fn path(&self, tenant: &TenantId) -> PathBuf {
+        self.root.tenant_file(tenant)
+    }
+
+    /// Whether something lies where the tenant's file would be.
+    pub(super) fn exists(&self, tenant: &TenantId) -> bool {
+        fs::symlink_metadata(self.path(tenant)).is_ok()
+    }
+
+    /// What a tenant that does not exist reads as.
+    pub(super) async fn open_template(&self) -> anyhow::Result<TenantDb> {
+        let path = self.template.path.clone();
+        let reader = Connection::open(&path, Role::Immutable, self.shared.counters.clone()).await;
+        Ok(TenantDb::start_immutable(
+            path,
+            reader.context("opening the template")?,
+            &self.shared,
+        ))
+    }
+
+    /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
+    /// either no tenant or all of it.
+    pub(super) async fn create(&self, tenant: &TenantId) -> Result<(), Unavailable> {
+        let path = self.path(tenant);
+        let unfinished = path.with_extension(&UNFINISHED[1..]);
+        let made = async {
+            let bytes = self.template.bytes.clone();
+            let target = unfinished.clone();
+            blocking(move || write_new(&target, &bytes)).await?;
+            name_tenant(&unfinished, tenant, self.shared.clock.now().millis()).await?;
+            let directory = self.root.tenants();
+            let (from, to) = (unfinished.clone(), path);
+            blocking(move || publish(&from, &to, &directory)).await
+        };
+        made.await.map_err(|error: sqlx::Error| {
+            tracing::error!(%tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
+            let fault = fault_of(&error).unwrap_or(Fault::Other);
+            let full = matches!(&error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull);
+            Unavailable::not_written(if full { Reason::DiskFull } else { fault.into() })
+        })
+    }
+
+    /// Opens the tenant's existing file, checks that it is this tenant's, and migrates it if it is older.
+    pub(super) async fn open(&self, tenant: &TenantId) -> Result<Opened, Unavailable> {
+        let path = self.path(tenant);
+        check_file(&path, self.root.directory()).map_err(quarantined)?;
+        let identity = file_identity(&path);
+        let mut reader = self.connect(&path).await?;
+        let latest = schema::latest_version();
+        let version = match check_content(&mut reader, tenant, latest).await {
+            Ok(version) => version,
+            Err(why) => {
+                reader.close().await;
+                return Err(why);
+            }
+        };
+        let migrated = version < latest;
+        if migrated {
+            reader.close().await;
+            self.migrate(tenant, &path, version).await?;
+            reader = self.connect(&path).await?;
+        }
+        Ok(Opened {
+            file: OpenFile { path, identity },
+            reader,
+            migrated,
+        })
+    }
+
+    async fn connect(&self, path: &Path) -> Result<Connection, Unavailable> {
+        let opened = Connection::open(path, Role::Reader, self.shared.counters.clone()).await;
+        opened.map_err(|error| match fault_of(&error) {
+            Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
+            _ => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
+        })
+    }
+
+    async fn migrate(&self, tenant: &TenantId, path: &Path, from: i64) -> Result<(), Unavailable> {
+        tracing::info!(%tenant, from, to = schema::latest_version(), "migrating a tenant");
+        let restore_point = self.root.restore_point(tenant, from);
+        let target = restore_point.clone();
+        let failed = |error: sqlx::Error| {
+            tracing::error!(%tenant, error = &error as &dyn std::error::Error, "no restore point: not migrating");
+            Unavailable::not_written(Reason::CannotOpen(Arc::new(error)))
+        };
+        blocking(move || remove_if_there(&target)).await.map_err(failed)?;
+        schema::copy(path, &restore_point).await.map_err(failed)?;
+        schema::migrate(path).await.map_err(|error| {
+            tracing::error!(%tenant, from, error = &error as &dyn std::error::Error, "migrating a tenant failed; its data is as it was");
+            Unavailable::not_written(Reason::Migration(Arc::new(error)))
+        })
+    }
+}
+
+/// A plain, non-empty file with one name on the data root's own file system.
+fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
+    let metadata = fs::symlink_metadata(path).map_err(|_| Quarantine::NotAFile)?;
+    let root = fs::metadata(root).map_err(|_| Quarantine::NotAFile)?;
+    if !metadata.is_file() || metadata.nlink() != 1 || metadata.dev() != root.dev() {
+        return Err(Quarantine::NotAFile);
+    }
+    if metadata.len() < SMALLEST_FILE {
+        Err(Quarantine::Truncated)
+    } else {
+        Ok(())
+    }
+}
+
+/// The file's schema version, if it is this tenant's and not too new.
+async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) -> Result<i64, Unavailable> {
+    let sql = "select (select application_id from pragma_application_id), (select user_version from pragma_user_version), \
+               tenant_id, min_reader_version from meta where id = 1";
+    let row: (i64, i64, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
+        Ok(row) => row,
+        Err(error) => {
+            return Err(match fault_of(&error) {
+                Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
+                Some(_) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
+                None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
+            });
+        }
+    };
+    let (application_id, version, owner, min_reader_version) = row;
+    if application_id != schema::APPLICATION_ID || version < 1 {
+        Err(quarantined(Quarantine::Foreign))
+    } else if owner != tenant.as_str() {
+        Err(quarantined(Quarantine::Swapped))
+    } else if min_reader_version > latest {
+        Err(quarantined(Quarantine::TooNew))
+    } else {
+        Ok(version)
+    }
+}
+
+/// Writes the identity into a copy of the template and makes WAL its journal mode for ever.
+async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sqlx::Error> {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        // Nothing can be lost: the file is synced before anybody may see it.
+        .synchronous(SqliteSynchronous::Off)
+        .pragma("journal_mode", "memory")
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    sqlx::query("insert into meta (id, tenant_id, created_at) values (1, ?1, ?2); pragma journal_mode = wal")
+        .bind(tenant.as_str())
+        .bind(now)
+        .execute(&mut connection)
+        .await?;
+    connection.close().await
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        remove_if_there(Path::new(&name))?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(bytes)
+}
+
+/// Makes the finished file durable and gives it its name.
+fn publish(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    File::open(directory)?.sync_all()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), sqlx::Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        .map_err(sqlx::Error::Io)
+}

@@ -1,0 +1,165 @@
+//! The data root: the directory that holds all tenants, and the lock that makes this process its only user.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::location;
+use crate::domain::TenantId;
+
+/// How often a starting cell tries `LOCK` again.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+
+/// The directory that holds all tenants of a cell (contract §4). While it exists, no other process can have one for the
+/// same directory.
+#[derive(Debug)]
+pub struct DataRoot {
+    directory: PathBuf,
+    /// Held, not read: the lock goes with it.
+    _lock: File,
+}
+
+impl DataRoot {
+    /// Creates the directory and its parts where they are missing, and takes `LOCK`, waiting for at most `wait`.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written, or another process holds `LOCK` (the message says which).
+    pub async fn open(directory: &Path, wait: Duration) -> anyhow::Result<Self> {
+        make_directory(directory)?;
+        let lock = lock(&directory.join("LOCK"), wait).await?;
+        let root = Self {
+            directory: directory.to_owned(),
+            _lock: lock,
+        };
+        for part in ["tenants", "copies", "incoming", "backups", "trash"] {
+            make_directory(&root.directory.join(part))?;
+        }
+        root.remove_unfinished()?;
+        Ok(root)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory of the tenants' files.
+    #[must_use]
+    pub fn tenants(&self) -> PathBuf {
+        self.directory.join("tenants")
+    }
+
+    pub(super) fn tenant_file(&self, tenant: &TenantId) -> PathBuf {
+        location::file_in(&self.tenants(), tenant)
+    }
+
+    pub(super) fn template_file(&self) -> PathBuf {
+        self.directory.join("template.db")
+    }
+
+    /// Where the state before a migration is kept.
+    pub(super) fn restore_point(&self, tenant: &TenantId, version: i64) -> PathBuf {
+        let name = location::file_name(tenant);
+        self.directory
+            .join("backups")
+            .join(format!("{name}.before-migration-from-{version}"))
+    }
+
+    /// Files of creations that a crash cut short: they never were a tenant.
+    fn remove_unfinished(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(self.tenants()).context("reading the tenants' directory")? {
+            let path = entry.context("reading the tenants' directory")?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(UNFINISHED) || name.contains(&format!("{UNFINISHED}-")) {
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ending of a tenant's file while it is being made. No tenant's file ends so: they end in `.db`.
+pub(super) const UNFINISHED: &str = ".db.new";
+
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!(
+            "cannot create the directory {}: give its parent to the user that runs the cell, or name another place in \
+             CRM_DATABASE_URL",
+            path.display()
+        )
+    })
+}
+
+/// Takes the lock, waiting for a stopping cell to release it: an upgrade starts the new one while the old one drains.
+async fn lock(path: &Path, wait: Duration) -> anyhow::Result<File> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| {
+            format!(
+                "cannot open {}: the cell's user must be able to write its data root",
+                path.display()
+            )
+        })?;
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
+                if !told {
+                    told = true;
+                    tracing::warn!(
+                        holder = %holder(&mut file),
+                        wait = %humantime::format_duration(wait),
+                        "the data root is in use; waiting for its LOCK"
+                    );
+                }
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            Err(TryLockError::WouldBlock) => anyhow::bail!(
+                "{} is in use by {}: stop that process, or name another data root in CRM_DATABASE_URL",
+                path.display(),
+                holder(&mut file)
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "cannot lock {}: the data root must be on a local file system",
+                        path.display()
+                    )
+                });
+            }
+        }
+    }
+    sign(&mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(file)
+}
+
+/// Says in the lock file who holds it.
+fn sign(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    writeln!(file, "process {} on {}", std::process::id(), host.trim())?;
+    file.flush()
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    match read {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another process".to_owned(),
+    }
+}
