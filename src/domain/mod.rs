@@ -1,9 +1,21 @@
 //! Pure types and rules of the CRM: no I/O, no async, no HTTP.
 
 mod clock;
+mod customer;
+mod fold;
+mod id_source;
+mod input;
+mod masking;
+mod page;
 mod rules;
 mod tenant_id;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use customer::{Customer, CustomerFields, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer};
+pub use fold::fold_name;
+pub use id_source::IdSource;
+pub use input::{Checker, Input, InputType, Patch};
+pub use masking::{Masking, Unmasked};
+pub use page::{Count, Cursor, CursorValue, InvalidCursor, Order, Page, PageRequest, Start, Total};
 pub use rules::{FieldError, Invalid, Problem, Resource, Violation};
 pub use tenant_id::{InvalidTenantId, TenantId};

@@ -34,7 +34,7 @@ pub use self::location::{file_name, tenant_of};
 pub use self::map::{OpenError, Stats, Tenants};
 pub use self::root::DataRoot;
 use crate::config;
-use crate::domain::Clock;
+use crate::domain::{Clock, IdSource, Masking};
 
 /// SQLite versions before this one can lose committed rows of a WAL (fixed in 3.51.3).
 pub const OLDEST_SQLITE: i32 = 3_051_003;
@@ -43,6 +43,17 @@ pub const OLDEST_SQLITE: i32 = 3_051_003;
 #[must_use]
 pub fn sqlite_version() -> i32 {
     libsqlite3_sys::SQLITE_VERSION_NUMBER
+}
+
+/// What units of work take from outside.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<IdSource>,
+    /// How personal data is masked in journal entries and events.
+    pub masking: Masking,
 }
 
 impl Tenants {
@@ -55,8 +66,9 @@ impl Tenants {
         storage: &config::Storage,
         tenants: &config::Tenants,
         capacity: Capacity,
-        clock: Arc<dyn Clock>,
+        surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
+        let Surroundings { clock, ids, masking } = surroundings;
         if sqlite_version() < OLDEST_SQLITE {
             anyhow::bail!(
                 "this binary holds SQLite {}, which can lose committed rows: build it with 3.51.3 or newer",
@@ -75,7 +87,8 @@ impl Tenants {
                 writer_idle: storage.writer_idle,
             },
             clock,
-            ids: Arc::default(),
+            ids,
+            masking,
             counters: Arc::default(),
         };
         let settings = map::Settings {

@@ -3,19 +3,20 @@
 use std::fmt;
 use std::future::{Future, ready};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use sqlx::sqlite::{SqliteConnection, SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo};
 use sqlx::{AssertSqlSafe, Describe, Either, Execute, Executor, SqlStr, Sqlite};
-use uuid::{ContextV7, Uuid};
+use uuid::Uuid;
 
+use super::Shared;
 use super::connection::Connection;
 use super::fault::{Fault, fault_of};
 use super::ledger::{Actor, Change};
-use crate::domain::{Clock, Timestamp};
+use crate::domain::{Clock, IdSource, Masking, Timestamp};
 use crate::tenancy::StoreError;
 
 /// A unit of work: an async function of one handle.
@@ -287,19 +288,23 @@ pub struct Write {
     pub(super) actor: Actor,
     pub(super) changes: Vec<Change>,
     ids: Arc<IdSource>,
+    masking: Masking,
 }
 
 impl Write {
-    pub(super) fn new(mut read: Read, clock: Arc<dyn Clock>, ids: Arc<IdSource>) -> Self {
+    pub(super) fn new(mut read: Read, shared: &Shared) -> Self {
         read.writable = true;
-        let now = clock.now();
+        let Shared {
+            clock, ids, masking, ..
+        } = shared.clone();
         Self {
             read,
+            now: clock.now(),
             clock,
-            now,
             actor: Actor::default(),
             changes: Vec::new(),
             ids,
+            masking,
         }
     }
 
@@ -330,6 +335,12 @@ impl Write {
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         self.ids.next(self.now)
+    }
+
+    /// How personal data is masked in what leaves the file: journal entries and events.
+    #[must_use]
+    pub fn masking(&self) -> Masking {
+        self.masking
     }
 
     /// Adds a journal entry, and the event it carries, to what commits with this unit.
@@ -399,17 +410,5 @@ impl<'c> Executor<'c> for &'c mut Write {
         'c: 'e,
     {
         (&mut self.read).describe(sql)
-    }
-}
-
-/// The process's source of ids: UUIDv7, increasing also within one millisecond.
-#[derive(Debug, Default)]
-pub(crate) struct IdSource(Mutex<ContextV7>);
-
-impl IdSource {
-    fn next(&self, now: Timestamp) -> Uuid {
-        let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-        let nanos = u32::try_from(now.millis().rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-        Uuid::new_v7(uuid::Timestamp::from_unix(&self.0, seconds, nanos))
     }
 }

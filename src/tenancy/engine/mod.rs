@@ -30,12 +30,11 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
-pub(super) use self::handle::IdSource;
 pub use self::handle::{Read, Unit, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
-use crate::domain::Clock;
+use crate::domain::{Clock, IdSource, Masking};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
 const TWIN_WAIT: Duration = Duration::from_secs(2);
@@ -56,6 +55,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<IdSource>,
+    pub(super) masking: Masking,
     pub(super) counters: Arc<Counters>,
 }
 

@@ -1,0 +1,467 @@
+//! Customers: the fields and their rules (contract §6).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::input::{Checker, Input, Patch};
+use super::masking::{Masking, Unmasked};
+use super::rules::{Invalid, Problem};
+use super::{Timestamp, fold_name};
+
+const NAME_MAX: usize = 200;
+const PHONE_MAX: usize = 50;
+const TEXT_MAX: usize = 200;
+const REMARK_MAX: usize = 20_000;
+const STATUSES: &str = "1, 2";
+const LIFECYCLES: &str = "lead, prospect, customer, churned";
+
+/// Whether business is done with a customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CustomerStatus {
+    /// 1
+    Normal,
+    /// 2
+    Disabled,
+}
+
+impl CustomerStatus {
+    /// The number that stands for it.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            Self::Normal => 1,
+            Self::Disabled => 2,
+        }
+    }
+
+    /// The status of a number.
+    #[must_use]
+    pub fn from_code(code: i64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Normal),
+            2 => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+}
+
+/// How far a customer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lifecycle {
+    /// Somebody who may become interested.
+    Lead,
+    /// Somebody who is.
+    Prospect,
+    /// Somebody who has bought.
+    Customer,
+    /// Somebody who no longer buys.
+    Churned,
+}
+
+impl Lifecycle {
+    /// The word that stands for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lead => "lead",
+            Self::Prospect => "prospect",
+            Self::Customer => "customer",
+            Self::Churned => "churned",
+        }
+    }
+
+    /// The stage of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Lead, Self::Prospect, Self::Customer, Self::Churned]
+            .into_iter()
+            .find(|stage| stage.word() == word)
+    }
+}
+
+/// A customer as it is stored: nothing masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Customer {
+    /// Its id.
+    pub id: String,
+    /// 1 to 200 characters; unique among live customers after [`fold_name`].
+    pub name: String,
+    /// As it was written; empty if unknown.
+    pub contact_phone: String,
+    /// As it was written; empty if unknown.
+    pub contact_email: String,
+    /// Whether business is done with it.
+    pub status: CustomerStatus,
+    /// How far it has come.
+    pub lifecycle: Option<Lifecycle>,
+    /// The tenant's own grading.
+    pub level: Option<String>,
+    /// Where it came from.
+    pub source: Option<String>,
+    /// Its industry.
+    pub industry: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its website.
+    pub website: Option<String>,
+    /// Anything else.
+    pub remark: Option<String>,
+    /// The user who looks after it.
+    pub owner_id: String,
+    /// The earliest follow-up that is planned.
+    pub next_follow_up_at: Option<Timestamp>,
+    /// The latest follow-up that took place.
+    pub last_follow_up_at: Option<Timestamp>,
+    /// 1, and one more for every change.
+    pub version: i64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The writable fields of a customer as a client sent them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CustomerFields {
+    name: Input<String>,
+    contact_phone: Input<String>,
+    contact_email: Input<String>,
+    status: Input<i64>,
+    owner_id: Input<String>,
+    lifecycle: Input<String>,
+    level: Input<String>,
+    source: Input<String>,
+    industry: Input<String>,
+    region: Input<String>,
+    address: Input<String>,
+    website: Input<String>,
+    remark: Input<String>,
+}
+
+/// A customer to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCustomer {
+    name: String,
+    contact_phone: String,
+    contact_email: String,
+    status: CustomerStatus,
+    owner_id: String,
+    lifecycle: Option<Lifecycle>,
+    level: Option<String>,
+    source: Option<String>,
+    industry: Option<String>,
+    region: Option<String>,
+    address: Option<String>,
+    website: Option<String>,
+    remark: Option<String>,
+}
+
+impl NewCustomer {
+    /// Checks the fields of a POST; the owner is `user` if none is named.
+    ///
+    /// # Errors
+    /// All fields that break a rule.
+    pub fn check(fields: CustomerFields, user: &str, masking: Masking) -> Result<Self, Invalid> {
+        let mut check = Checker::default();
+        let name = check.required_text("name", fields.name, NAME_MAX);
+        let contact_phone = check
+            .optional_text("contactPhone", fields.contact_phone, PHONE_MAX)
+            .unwrap_or_default();
+        let contact_email = check
+            .optional_text("contactEmail", fields.contact_email, TEXT_MAX)
+            .unwrap_or_default();
+        if masking.unmask_phone(&contact_phone, "") == Unmasked::Refused {
+            check.problem("contactPhone", Problem::Masked);
+        }
+        if masking.unmask_email(&contact_email, "") == Unmasked::Refused {
+            check.problem("contactEmail", Problem::Masked);
+        }
+        let status = match check.choice("status", fields.status, STATUSES, CustomerStatus::from_code) {
+            Patch::Set(status) => status,
+            Patch::Keep | Patch::Clear => CustomerStatus::Normal,
+        };
+        let owner_id = check
+            .optional_text("ownerId", fields.owner_id, TEXT_MAX)
+            .unwrap_or_else(|| user.to_owned());
+        let mut lifecycle = None;
+        lifecycle_patch(&mut check, fields.lifecycle).apply(&mut lifecycle);
+        let mut text = |field, input| check.optional_text(field, input, TEXT_MAX);
+        let new = Self {
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            owner_id,
+            lifecycle,
+            level: text("level", fields.level),
+            source: text("source", fields.source),
+            industry: text("industry", fields.industry),
+            region: text("region", fields.region),
+            address: text("address", fields.address),
+            website: text("website", fields.website),
+            remark: check.optional_text("remark", fields.remark, REMARK_MAX),
+        };
+        check.finish(new)
+    }
+
+    /// The customer that this becomes.
+    #[must_use]
+    pub fn into_customer(self, id: String, now: Timestamp) -> Customer {
+        let Self {
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            owner_id,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+        } = self;
+        Customer {
+            id,
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+            owner_id,
+            next_follow_up_at: None,
+            last_follow_up_at: None,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+/// What a PATCH does to a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CustomerPatch {
+    name: Option<String>,
+    contact_phone: Patch<String>,
+    contact_email: Patch<String>,
+    status: Option<CustomerStatus>,
+    owner_id: Option<String>,
+    lifecycle: Patch<Lifecycle>,
+    level: Patch<String>,
+    source: Patch<String>,
+    industry: Patch<String>,
+    region: Patch<String>,
+    address: Patch<String>,
+    website: Patch<String>,
+    remark: Patch<String>,
+}
+
+impl CustomerPatch {
+    /// Checks the fields of a PATCH, as far as that goes without the stored customer.
+    ///
+    /// # Errors
+    /// All fields that break a rule.
+    pub fn check(fields: CustomerFields, null_keeps: bool) -> Result<Self, Invalid> {
+        let mut check = Checker::for_patch(null_keeps);
+        let name = check.patch_required_text("name", fields.name, NAME_MAX);
+        let contact_phone = check.patch_text("contactPhone", fields.contact_phone, PHONE_MAX);
+        let contact_email = check.patch_text("contactEmail", fields.contact_email, TEXT_MAX);
+        let status = match check.choice("status", fields.status, STATUSES, CustomerStatus::from_code) {
+            Patch::Set(status) => Some(status),
+            Patch::Keep => None,
+            Patch::Clear => {
+                check.problem("status", Problem::Required);
+                None
+            }
+        };
+        let owner_id = check.patch_required_text("ownerId", fields.owner_id, TEXT_MAX);
+        let lifecycle = lifecycle_patch(&mut check, fields.lifecycle);
+        let mut text = |field, input| check.patch_text(field, input, TEXT_MAX);
+        let patch = Self {
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            owner_id,
+            lifecycle,
+            level: text("level", fields.level),
+            source: text("source", fields.source),
+            industry: text("industry", fields.industry),
+            region: text("region", fields.region),
+            address: text("address", fields.address),
+            website: text("website", fields.website),
+            remark: check.patch_text("remark", fields.remark, REMARK_MAX),
+        };
+        check.finish(patch)
+    }
+
+    /// Changes the fields of `customer`; its version and moments are the caller's to keep.
+    ///
+    /// # Errors
+    /// A masked value that is not the mask of what is stored.
+    pub fn apply(self, customer: &mut Customer, masking: Masking) -> Result<(), Invalid> {
+        let Self {
+            name,
+            mut contact_phone,
+            mut contact_email,
+            status,
+            owner_id,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+        } = self;
+        let mut check = Checker::default();
+        if let Patch::Set(given) = &contact_phone {
+            match masking.unmask_phone(given, &customer.contact_phone) {
+                Unmasked::New => {}
+                Unmasked::Unchanged => contact_phone = Patch::Keep,
+                Unmasked::Refused => check.problem("contactPhone", Problem::Masked),
+            }
+        }
+        if let Patch::Set(given) = &contact_email {
+            match masking.unmask_email(given, &customer.contact_email) {
+                Unmasked::New => {}
+                Unmasked::Unchanged => contact_email = Patch::Keep,
+                Unmasked::Refused => check.problem("contactEmail", Problem::Masked),
+            }
+        }
+        check.finish(())?;
+        if let Some(name) = name {
+            customer.name = name;
+        }
+        contact_phone.apply_or(&mut customer.contact_phone, String::new());
+        contact_email.apply_or(&mut customer.contact_email, String::new());
+        if let Some(status) = status {
+            customer.status = status;
+        }
+        if let Some(owner_id) = owner_id {
+            customer.owner_id = owner_id;
+        }
+        lifecycle.apply(&mut customer.lifecycle);
+        level.apply(&mut customer.level);
+        source.apply(&mut customer.source);
+        industry.apply(&mut customer.industry);
+        region.apply(&mut customer.region);
+        address.apply(&mut customer.address);
+        website.apply(&mut customer.website);
+        remark.apply(&mut customer.remark);
+        Ok(())
+    }
+}
+
+fn lifecycle_patch(check: &mut Checker, input: Input<String>) -> Patch<Lifecycle> {
+    match input {
+        Input::Given(word) if word.trim().is_empty() => Patch::Clear,
+        input => check.choice("lifecycle", input, LIFECYCLES, |word| {
+            Lifecycle::from_word(word.trim())
+        }),
+    }
+}
+
+impl Customer {
+    /// What makes the name unique.
+    #[must_use]
+    pub fn name_key(&self) -> String {
+        fold_name(&self.name)
+    }
+
+    /// The fields that a client can write, by their names in JSON; nothing masked.
+    fn writable_fields(&self) -> [(&'static str, Value); 13] {
+        let Self {
+            id: _,
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+            owner_id,
+            next_follow_up_at: _,
+            last_follow_up_at: _,
+            version: _,
+            created_at: _,
+            updated_at: _,
+        } = self;
+        [
+            ("name", json!(name)),
+            ("contactPhone", json!(contact_phone)),
+            ("contactEmail", json!(contact_email)),
+            ("status", json!(status.code())),
+            ("ownerId", json!(owner_id)),
+            ("lifecycle", json!(lifecycle)),
+            ("level", json!(level)),
+            ("source", json!(source)),
+            ("industry", json!(industry)),
+            ("region", json!(region)),
+            ("address", json!(address)),
+            ("website", json!(website)),
+            ("remark", json!(remark)),
+        ]
+    }
+
+    /// What differs from `before` (from nothing, for a new customer): `{"field": [old, new]}`, personal data masked.
+    #[must_use]
+    pub fn changes_since(&self, before: Option<&Self>, masking: Masking) -> Map<String, Value> {
+        let old = before.map(Self::writable_fields);
+        let mut changes = Map::new();
+        for (position, (field, new)) in self.writable_fields().into_iter().enumerate() {
+            let old = old
+                .as_ref()
+                .map_or(Value::Null, |fields| fields[position].1.clone());
+            let empty = new.is_null() || new == "";
+            if old != new && !(before.is_none() && empty) {
+                changes.insert(
+                    field.to_owned(),
+                    json!([mask_field(field, old, masking), mask_field(field, new, masking)]),
+                );
+            }
+        }
+        changes
+    }
+
+    /// What other systems are told of it: ids and scalars, personal data masked; no address, remark or free text.
+    #[must_use]
+    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
+        let mut data = Map::new();
+        data.insert("occurredAt".to_owned(), json!(occurred_at));
+        data.insert("customerId".to_owned(), json!(self.id));
+        for (field, value) in self.writable_fields() {
+            if !matches!(field, "address" | "remark") {
+                data.insert(field.to_owned(), mask_field(field, value, masking));
+            }
+        }
+        data.insert("version".to_owned(), json!(self.version));
+        data
+    }
+}
+
+fn mask_field(field: &str, value: Value, masking: Masking) -> Value {
+    match (field, value) {
+        ("contactPhone", Value::String(phone)) => masking.phone(&phone).into(),
+        ("contactEmail", Value::String(email)) => masking.email(&email).into(),
+        (_, value) => value,
+    }
+}

@@ -1,0 +1,307 @@
+//! Fields as a client sent them, and the rules that turn them into values; every broken rule is collected.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::rules::{FieldError, Invalid, Problem};
+
+/// A field of a body: the three states of a JSON merge patch (RFC 7396), and "of another type".
+///
+/// Never fails to parse, so that one wrong field does not hide the others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Input<T> {
+    /// Not in the body.
+    #[default]
+    Absent,
+    /// `null`.
+    Null,
+    /// A value of the right type.
+    Given(T),
+    /// A value of another type.
+    Wrong,
+}
+
+/// A JSON type that a field can have.
+pub trait InputType: Sized {
+    /// The value, if the JSON is of this type.
+    fn from_json(value: Value) -> Option<Self>;
+}
+
+impl InputType for String {
+    fn from_json(value: Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl InputType for i64 {
+    /// `100` and `100.0` are integers; `1.5`, strings and booleans are not (contract §6).
+    fn from_json(value: Value) -> Option<Self> {
+        /// Above this a `f64` no longer tells neighbouring integers apart.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if let Some(integer) = value.as_i64() {
+            return Some(integer);
+        }
+        let number = value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number within ±2^53")]
+        Some(number as Self)
+    }
+}
+
+impl<'de, T: InputType> Deserialize<'de> for Input<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => Self::Null,
+            value => T::from_json(value).map_or(Self::Wrong, Self::Given),
+        })
+    }
+}
+
+/// What a PATCH does to one field.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Patch<T> {
+    /// Leaves it.
+    #[default]
+    Keep,
+    /// Empties it.
+    Clear,
+    /// Replaces it.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// The field's new value, for a field that may be empty.
+    pub fn apply(self, field: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = None,
+            Self::Set(value) => *field = Some(value),
+        }
+    }
+
+    /// The field's new value, for a field with a value that means empty.
+    pub fn apply_or(self, field: &mut T, empty: T) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = empty,
+            Self::Set(value) => *field = value,
+        }
+    }
+}
+
+/// Collects what is wrong with the fields of one body.
+#[derive(Debug, Default)]
+pub struct Checker {
+    errors: Vec<FieldError>,
+    /// `null` in a PATCH leaves the field (`CRM_PATCH_NULL=keep`).
+    null_keeps: bool,
+}
+
+impl Checker {
+    /// A checker for a PATCH.
+    #[must_use]
+    pub fn for_patch(null_keeps: bool) -> Self {
+        Self {
+            errors: Vec::new(),
+            null_keeps,
+        }
+    }
+
+    /// Notes that `field` breaks a rule.
+    pub fn problem(&mut self, field: &'static str, problem: Problem) {
+        self.errors.push(FieldError {
+            field: field.to_owned(),
+            problem,
+        });
+    }
+
+    /// The value, if no rule was broken.
+    ///
+    /// # Errors
+    /// All broken rules.
+    pub fn finish<T>(self, value: T) -> Result<T, Invalid> {
+        if self.errors.is_empty() {
+            Ok(value)
+        } else {
+            Err(Invalid { errors: self.errors })
+        }
+    }
+
+    /// A string that must be there: trimmed, 1 to `max` characters.
+    pub fn required_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> String {
+        match self.text(field, input, max) {
+            Patch::Set(text) => text,
+            Patch::Keep | Patch::Clear => {
+                if !self.errors.iter().any(|error| error.field == field) {
+                    self.problem(field, Problem::Required);
+                }
+                String::new()
+            }
+        }
+    }
+
+    /// A string that may be missing; `""` and `null` mean missing.
+    pub fn optional_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Option<String> {
+        match self.text(field, input, max) {
+            Patch::Set(text) => Some(text),
+            Patch::Keep | Patch::Clear => None,
+        }
+    }
+
+    /// A string that a PATCH may clear with `""` or `null`.
+    pub fn patch_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
+        if self.null_keeps && input == Input::Null {
+            Patch::Keep
+        } else {
+            self.text(field, input, max)
+        }
+    }
+
+    /// A string that a PATCH may replace but not clear.
+    pub fn patch_required_text(
+        &mut self,
+        field: &'static str,
+        input: Input<String>,
+        max: usize,
+    ) -> Option<String> {
+        match self.patch_text(field, input, max) {
+            Patch::Keep => None,
+            Patch::Set(text) => Some(text),
+            Patch::Clear => {
+                self.problem(field, Problem::Required);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
+        match input {
+            Input::Absent => Patch::Keep,
+            Input::Null => Patch::Clear,
+            Input::Wrong => {
+                self.problem(field, Problem::NotText);
+                Patch::Keep
+            }
+            Input::Given(text) => {
+                let trimmed = text.trim();
+                if trimmed.is_empty() {
+                    Patch::Clear
+                } else if trimmed.chars().count() > max {
+                    self.problem(field, Problem::TooLong(max));
+                    Patch::Keep
+                } else if trimmed.len() == text.len() {
+                    Patch::Set(text)
+                } else {
+                    Patch::Set(trimmed.to_owned())
+                }
+            }
+        }
+    }
+
+    /// One of a fixed set of integers or words; `allowed` is how the set is told to the client.
+    pub fn choice<T, C>(
+        &mut self,
+        field: &'static str,
+        input: Input<T>,
+        allowed: &'static str,
+        choose: impl FnOnce(T) -> Option<C>,
+    ) -> Patch<C> {
+        match input {
+            Input::Absent => Patch::Keep,
+            Input::Null if self.null_keeps => Patch::Keep,
+            Input::Null => Patch::Clear,
+            Input::Given(value) => choose(value).map_or_else(
+                || {
+                    self.problem(field, Problem::NotOneOf(allowed));
+                    Patch::Keep
+                },
+                Patch::Set,
+            ),
+            Input::Wrong => {
+                self.problem(field, Problem::NotOneOf(allowed));
+                Patch::Keep
+            }
+        }
+    }
+
+    /// A version number that may be missing.
+    pub fn version(&mut self, field: &'static str, input: Input<i64>) -> Option<i64> {
+        match input {
+            Input::Absent | Input::Null => None,
+            Input::Given(version) => Some(version),
+            Input::Wrong => {
+                self.problem(field, Problem::NotInteger);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_integers_whatever_their_notation() {
+        for (json, integer) in [
+            (json!(100), Some(100)),
+            (json!(100.0), Some(100)),
+            (json!(-1e3), Some(-1000)),
+        ] {
+            assert_eq!(i64::from_json(json), integer);
+        }
+        for json in [
+            json!(1.5),
+            json!("100"),
+            json!(true),
+            json!(1e300),
+            json!(u64::MAX),
+            json!([1]),
+        ] {
+            assert_eq!(i64::from_json(json.clone()), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_is_reported() {
+        let mut checker = Checker::default();
+        checker.required_text("a", Input::Null, 5);
+        checker.optional_text("b", Input::Given("六个汉字长了".into()), 5);
+        checker.optional_text("c", Input::Wrong, 5);
+        let fields: Vec<_> = checker.finish(()).expect_err("three problems").errors;
+        let problems: Vec<_> = fields.iter().map(|error| error.problem).collect();
+        assert_eq!(
+            problems,
+            [Problem::Required, Problem::TooLong(5), Problem::NotText]
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_not_also_reported_as_missing() {
+        let mut checker = Checker::default();
+        checker.required_text("a", Input::Wrong, 5);
+        assert_eq!(checker.finish(()).expect_err("one problem").errors.len(), 1);
+    }
+
+    #[test]
+    fn null_clears_or_keeps_as_configured() {
+        assert_eq!(
+            Checker::for_patch(false).patch_text("a", Input::Null, 5),
+            Patch::Clear
+        );
+        assert_eq!(
+            Checker::for_patch(true).patch_text("a", Input::Null, 5),
+            Patch::Keep
+        );
+        assert_eq!(
+            Checker::for_patch(true).patch_text("a", Input::Given(" ".into()), 5),
+            Patch::Clear
+        );
+    }
+}
