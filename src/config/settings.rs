@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::TenantId;
 
+/// What a secret is printed as.
+pub(super) const HIDDEN: &str = "***";
+
 /// The effective configuration, validated.
-#[derive(Debug, Clone, Deserialize)]
+///
+/// Its `Serialize` shows what `crm-cell config` prints: secrets come out as `***`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The listener and its limits.
@@ -28,7 +33,7 @@ pub struct Config {
 }
 
 /// The listener and its limits.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// `CRM_HOST`: address to listen on; absent = `0.0.0.0` with an identity source, else `127.0.0.1` (contract §5).
@@ -50,7 +55,7 @@ pub struct Server {
 }
 
 /// Where the tenants' files are and how long they stay open.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// `CRM_DATABASE_URL`: `sqlite:///<dir>/<stem>.db`, which names the data root `<dir>/<stem>/` (contract §4).
@@ -80,7 +85,7 @@ pub struct Storage {
 }
 
 /// Which tenants there may be and who is admitted to them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tenants {
     /// `DEFAULT_TENANT_ID`: the tenant of an unbound caller that names none.
@@ -96,7 +101,7 @@ pub struct Tenants {
 }
 
 /// Who creates tenants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provision {
     /// The first write to an unknown tenant creates it.
@@ -106,7 +111,7 @@ pub enum Provision {
 }
 
 /// What an identity that names no tenant may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
     /// It is admitted to the tenant that `X-Tenant-Id` names.
@@ -116,16 +121,19 @@ pub enum Binding {
 }
 
 /// Who a caller is (contract §5).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// `CRM_AUTH_STRICT`: with no identity source, refuse every token (true) or accept any (false, for development).
     pub strict: Option<bool>,
     /// `CRM_SERVICE_TOKENS`: `name:token[:role][@tenant,…]`, separated by commas or newlines.
+    #[serde(serialize_with = "hidden")]
     pub service_tokens: Option<SecretString>,
     /// `CRM_JWT_SECRET`: HS256 secret, at least 32 bytes.
+    #[serde(serialize_with = "hidden")]
     pub jwt_secret: Option<SecretString>,
     /// `CRM_JWT_PUBLIC_KEY`: PEM text, or the path of a PEM file.
+    #[serde(serialize_with = "hidden_if_private")]
     pub jwt_public_key: Option<String>,
     /// `CRM_JWT_ISSUER`: required `iss` of a JWT.
     pub jwt_issuer: Option<String>,
@@ -154,7 +162,7 @@ pub struct Auth {
 }
 
 /// How the resources behave where clients differ.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     /// `CRM_PATCH_NULL`: what `null` means in a PATCH.
@@ -170,7 +178,7 @@ pub struct Api {
 }
 
 /// What `null` means in a PATCH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PatchNull {
     /// It clears the field (RFC 7396).
@@ -180,7 +188,7 @@ pub enum PatchNull {
 }
 
 /// What happens to unknown fields of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownFields {
     /// 400, naming them.
@@ -190,7 +198,7 @@ pub enum UnknownFields {
 }
 
 /// What a repeated `X-Request-ID` is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Idempotency {
     /// The stored answer of the first request.
@@ -200,7 +208,7 @@ pub enum Idempotency {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// Filter in the form of tracing's `EnvFilter`: `info`, `crm_cell=debug,info`.
@@ -210,11 +218,35 @@ pub struct Log {
 }
 
 /// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Readable, for a terminal.
     Text,
     /// One JSON object, for collectors.
     Json,
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde's serialize_with passes the field by reference"
+)]
+fn hidden<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| HIDDEN).serialize(serializer)
+}
+
+/// A private key given by mistake is refused by `identity`, but `crm-cell config` must not print it either.
+#[expect(
+    clippy::ref_option,
+    reason = "serde's serialize_with passes the field by reference"
+)]
+fn hidden_if_private<S: Serializer>(key: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = |key: &'_ String| {
+        if key.contains("PRIVATE KEY") {
+            HIDDEN.to_owned()
+        } else {
+            key.clone()
+        }
+    };
+    key.as_ref().map(shown).serialize(serializer)
 }
