@@ -260,11 +260,7 @@ impl Writer {
                 let opened =
                     Connection::open(&self.file.path, Role::Writer, self.shared.counters.clone()).await;
                 let connection = opened.map_err(|error| open_failed(error, &self.condition))?;
-                Write::new(
-                    Read::new(connection),
-                    self.shared.clock.clone(),
-                    self.shared.ids.clone(),
-                )
+                Write::new(Read::new(connection), &self.shared)
             }
         };
         Ok((self.write.insert(write), &self.shared))

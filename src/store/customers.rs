@@ -1,0 +1,391 @@
+//! Customers.
+
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite};
+
+use super::list::{List, SortKey};
+use crate::domain::{
+    Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest, Resource, Timestamp,
+    Violation,
+};
+use crate::tenancy::{Change, Event, PointRead, Read, StoreError, Write};
+
+/// Declares the columns once: for reading, and with the table's name in front for joins.
+macro_rules! columns {
+    ($($column:literal),+ $(,)?) => {
+        const COLUMNS: &str = concat!("id", $(", ", $column),+);
+        const POINT_READ: &str = concat!(
+            "select j.key, c.id", $(", c.", $column),+,
+            " from json_each(?1) j join customers c on c.id = j.value where c.deleted_at is null"
+        );
+        const GET: &str =
+            concat!("select id", $(", ", $column),+, " from customers where id = ?1 and deleted_at is null");
+    };
+}
+columns!(
+    "name",
+    "contact_phone",
+    "contact_email",
+    "status",
+    "lifecycle",
+    "level",
+    "source",
+    "industry",
+    "region",
+    "address",
+    "website",
+    "remark",
+    "owner_id",
+    "next_follow_up_at",
+    "last_follow_up_at",
+    "version",
+    "created_at",
+    "updated_at",
+);
+
+const CUSTOMERS: List<Customer> = List {
+    table: "customers",
+    columns: COLUMNS,
+    read,
+};
+
+fn read(row: &SqliteRow, first: usize) -> Result<Customer, sqlx::Error> {
+    let mut column = first;
+    fn next<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
+        row: &'r SqliteRow,
+        column: &mut usize,
+    ) -> Result<T, sqlx::Error> {
+        *column += 1;
+        row.try_get(*column - 1)
+    }
+    let moment = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+    Ok(Customer {
+        id: next(row, &mut column)?,
+        name: next(row, &mut column)?,
+        contact_phone: next(row, &mut column)?,
+        contact_email: next(row, &mut column)?,
+        // The table's checks admit no other values.
+        status: CustomerStatus::from_code(next(row, &mut column)?).unwrap_or(CustomerStatus::Normal),
+        lifecycle: next::<Option<&str>>(row, &mut column)?.and_then(Lifecycle::from_word),
+        level: next(row, &mut column)?,
+        source: next(row, &mut column)?,
+        industry: next(row, &mut column)?,
+        region: next(row, &mut column)?,
+        address: next(row, &mut column)?,
+        website: next(row, &mut column)?,
+        remark: next(row, &mut column)?,
+        owner_id: next(row, &mut column)?,
+        next_follow_up_at: moment(next(row, &mut column)?),
+        last_follow_up_at: moment(next(row, &mut column)?),
+        version: next(row, &mut column)?,
+        created_at: Timestamp::from_millis(next(row, &mut column)?),
+        updated_at: Timestamp::from_millis(next(row, &mut column)?),
+    })
+}
+
+impl PointRead for Customer {
+    const SQL: &'static str = POINT_READ;
+
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        read(row, 1)
+    }
+}
+
+/// Creates a customer.
+///
+/// # Errors
+/// [`Violation::CustomerNameTaken`]; see [`StoreError`].
+pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreError> {
+    let customer = new.into_customer(tx.new_id().to_string(), tx.now());
+    let inserted = bind(sqlx::query(
+        "insert into customers (id, name, contact_phone, contact_email, status, lifecycle, level, source, industry, \
+         region, address, website, remark, owner_id, version, updated_at, name_key, created_at) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?16)",
+    ), &customer).execute(&mut *tx).await;
+    if let Err(error) = inserted {
+        return Err(name_taken(tx, error, &customer).await);
+    }
+    record(
+        tx,
+        "customer.create",
+        None,
+        &customer,
+        Some("crm.customer.created"),
+    );
+    Ok(customer)
+}
+
+/// Changes a customer, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+///
+/// # Errors
+/// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`],
+/// [`Violation::CustomerNameTaken`]; see [`StoreError`].
+pub async fn update(
+    tx: &mut Write,
+    id: &str,
+    expected: Option<i64>,
+    patch: CustomerPatch,
+) -> Result<Customer, StoreError> {
+    let before = get_expected(tx, id, expected).await?;
+    let mut after = before.clone();
+    patch.apply(&mut after, tx.masking())?;
+    if after == before {
+        return Ok(before);
+    }
+    after.version += 1;
+    after.updated_at = tx.now();
+    let updated = bind(sqlx::query(
+        "update customers set name = ?2, contact_phone = ?3, contact_email = ?4, status = ?5, lifecycle = ?6, level = ?7, \
+         source = ?8, industry = ?9, region = ?10, address = ?11, website = ?12, remark = ?13, owner_id = ?14, \
+         version = ?15, updated_at = ?16, name_key = ?17 where id = ?1",
+    ), &after).execute(&mut *tx).await;
+    if let Err(error) = updated {
+        return Err(name_taken(tx, error, &after).await);
+    }
+    record(
+        tx,
+        "customer.update",
+        Some(&before),
+        &after,
+        Some("crm.customer.updated"),
+    );
+    Ok(after)
+}
+
+/// Puts a customer into the trash.
+///
+/// # Errors
+/// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
+pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
+    let mut customer = get_expected(tx, id, expected).await?;
+    customer.version += 1;
+    customer.updated_at = tx.now();
+    sqlx::query("update customers set deleted_at = ?2, updated_at = ?2, version = ?3 where id = ?1")
+        .bind(id)
+        .bind(tx.now().millis())
+        .bind(customer.version)
+        .execute(&mut *tx)
+        .await?;
+    tx.record(Change {
+        action: "customer.delete",
+        resource: Resource::Customer.stem(),
+        record_id: customer.id,
+        version: customer.version,
+        changes: json!({}),
+        event: None,
+    });
+    Ok(())
+}
+
+/// A page of the live customers.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn list(
+    db: &mut Read,
+    filter: &CustomerFilter,
+    request: &PageRequest<CustomerKey>,
+    list: u64,
+) -> Result<Page<Customer>, StoreError> {
+    CUSTOMERS
+        .page(db, request, list, |filters| filter.add_to(filters))
+        .await
+}
+
+async fn get_expected(db: &mut Read, id: &str, expected: Option<i64>) -> Result<Customer, StoreError> {
+    let row = sqlx::query(GET)
+        .bind(id)
+        .fetch_optional(&mut *db)
+        .await?
+        .ok_or(StoreError::NotFound(Resource::Customer))?;
+    let customer = read(&row, 0)?;
+    match expected {
+        Some(version) if version != customer.version => Err(StoreError::VersionMismatch),
+        _ => Ok(customer),
+    }
+}
+
+/// Binds what a client can write and what follows from it, in the order that `insert` and `update` share.
+fn bind<'q>(
+    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
+    customer: &'q Customer,
+) -> sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments> {
+    query
+        .bind(&customer.id)
+        .bind(&customer.name)
+        .bind(&customer.contact_phone)
+        .bind(&customer.contact_email)
+        .bind(customer.status.code())
+        .bind(customer.lifecycle.map(Lifecycle::word))
+        .bind(&customer.level)
+        .bind(&customer.source)
+        .bind(&customer.industry)
+        .bind(&customer.region)
+        .bind(&customer.address)
+        .bind(&customer.website)
+        .bind(&customer.remark)
+        .bind(&customer.owner_id)
+        .bind(customer.version)
+        .bind(customer.updated_at.millis())
+        .bind(customer.name_key())
+}
+
+/// What a refused insert or update means: the name is the only thing that must be unique.
+async fn name_taken(tx: &mut Write, error: sqlx::Error, customer: &Customer) -> StoreError {
+    if !error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    {
+        return error.into();
+    }
+    let existing = sqlx::query_scalar("select id from customers where name_key = ?1 and deleted_at is null")
+        .bind(customer.name_key())
+        .fetch_one(&mut *tx)
+        .await;
+    match existing {
+        Ok(existing) => StoreError::Violation(Violation::CustomerNameTaken { existing }),
+        Err(error) => error.into(),
+    }
+}
+
+fn record(
+    tx: &mut Write,
+    action: &'static str,
+    before: Option<&Customer>,
+    after: &Customer,
+    event: Option<&'static str>,
+) {
+    let masking = tx.masking();
+    let changes = after.changes_since(before, masking);
+    let event = event.map(|kind| {
+        let mut data = after.event_data(masking, tx.now());
+        if before.is_some() {
+            data.insert(
+                "changedFields".to_owned(),
+                changes.keys().cloned().collect::<Vec<_>>().into(),
+            );
+        }
+        Event {
+            kind,
+            data: Value::Object(data),
+        }
+    });
+    tx.record(Change {
+        action,
+        resource: Resource::Customer.stem(),
+        record_id: after.id.clone(),
+        version: after.version,
+        changes: Value::Object(changes),
+        event,
+    });
+}
+
+/// The documented sort keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CustomerKey {
+    /// `createdAt`
+    CreatedAt,
+    /// `updatedAt`
+    UpdatedAt,
+    /// `name`
+    Name,
+    /// `nextFollowUpAt`; customers without one come before all others.
+    NextFollowUpAt,
+    /// `lastFollowUpAt`; customers without one come before all others.
+    LastFollowUpAt,
+}
+
+impl SortKey for CustomerKey {
+    fn column(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::Name => "name",
+            Self::NextFollowUpAt => "ifnull(next_follow_up_at, 0)",
+            Self::LastFollowUpAt => "ifnull(last_follow_up_at, 0)",
+        }
+    }
+
+    fn is_text(self) -> bool {
+        self == Self::Name
+    }
+}
+
+/// What a list of customers can be narrowed by; all conditions hold together.
+#[derive(Debug, Clone, Default)]
+pub struct CustomerFilter {
+    /// This customer.
+    pub id: Option<String>,
+    /// This owner's.
+    pub owner_id: Option<String>,
+    /// Of this status.
+    pub status: Option<CustomerStatus>,
+    /// At this stage.
+    pub lifecycle: Option<Lifecycle>,
+    /// Of this level.
+    pub level: Option<String>,
+    /// From this source.
+    pub source: Option<String>,
+    /// In this industry.
+    pub industry: Option<String>,
+    /// In this region.
+    pub region: Option<String>,
+    /// Created at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before this moment.
+    pub created_to: Option<Timestamp>,
+    /// Changed at this moment or later.
+    pub updated_from: Option<Timestamp>,
+    /// Changed before this moment.
+    pub updated_to: Option<Timestamp>,
+}
+
+impl CustomerFilter {
+    fn add_to(&self, filters: &mut super::list::Filters<'_>) {
+        let Self {
+            id,
+            owner_id,
+            status,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            created_from,
+            created_to,
+            updated_from,
+            updated_to,
+        } = self;
+        let texts = [
+            ("id = ", id),
+            ("owner_id = ", owner_id),
+            ("level = ", level),
+            ("source = ", source),
+            ("industry = ", industry),
+            ("region = ", region),
+        ];
+        for (condition, text) in texts {
+            if let Some(text) = text {
+                filters.and(condition, text.clone());
+            }
+        }
+        if let Some(status) = status {
+            filters.and("status = ", status.code());
+        }
+        if let Some(lifecycle) = lifecycle {
+            filters.and("lifecycle = ", lifecycle.word());
+        }
+        let moments = [
+            ("created_at >= ", created_from),
+            ("created_at < ", created_to),
+            ("updated_at >= ", updated_from),
+            ("updated_at < ", updated_to),
+        ];
+        for (condition, moment) in moments {
+            if let Some(moment) = moment {
+                filters.and(condition, moment.millis());
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Pages of a table: keyset or numbered, with the same filters for the rows and their count.
+
+use std::fmt;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Start, Total};
+use crate::tenancy::{Read, StoreError};
+
+/// A documented sort key of a resource.
+pub trait SortKey: Copy {
+    /// The expression that is sorted by: never null, and served by an index of its own together with `id`.
+    fn column(self) -> &'static str;
+    /// Whether its values are texts; otherwise they are integers.
+    fn is_text(self) -> bool;
+}
+
+/// A table as a list: which columns make a row, and how to read them.
+#[derive(Debug)]
+pub struct List<T> {
+    /// The table.
+    pub table: &'static str,
+    /// The columns, in the order that `read` expects; the id comes first.
+    pub columns: &'static str,
+    /// Reads a row whose first column is at this position.
+    pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
+}
+
+impl<T> List<T> {
+    /// A page of the live rows that `filter` leaves. `list` is the hash that binds cursors to this list.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page<K: SortKey + Sync>(
+        &self,
+        db: &mut Read,
+        request: &PageRequest<K>,
+        list: u64,
+        filter: impl Fn(&mut Filters<'_>) + Sync,
+    ) -> Result<Page<T>, StoreError> {
+        let total = self.total(db, request.count, &filter).await?;
+        let mut query = self.rows(request, &filter);
+        let mut found = query.build().fetch_all(&mut *db).await?;
+        let size = usize::try_from(request.size).unwrap_or(usize::MAX);
+        let has_more = found.len() > size;
+        found.truncate(size);
+        let next = match found.last() {
+            Some(last) if has_more => Some(cursor_of(last, &request.order, list)?),
+            _ => None,
+        };
+        let first = request.order.len();
+        let rows = found
+            .iter()
+            .map(|row| (self.read)(row, first))
+            .collect::<Result<_, _>>()?;
+        let number = match request.start {
+            Start::Page(number) => Some(number),
+            Start::After(_) => None,
+        };
+        Ok(Page {
+            rows,
+            total,
+            number,
+            size: request.size,
+            next,
+        })
+    }
+
+    /// The statement of a page: the sort keys, then the columns, of one row more than the page holds.
+    fn rows<K: SortKey>(
+        &self,
+        request: &PageRequest<K>,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("select ");
+        for order in &request.order {
+            query.push(order.key.column()).push(", ");
+        }
+        query
+            .push(self.columns)
+            .push(" from ")
+            .push(self.table)
+            .push(" where deleted_at is null");
+        filter(&mut Filters(&mut query));
+        if let Start::After(cursor) = &request.start {
+            query.push(" and ");
+            push_after(&mut query, &request.order, cursor);
+        }
+        query.push(" order by ");
+        for order in &request.order {
+            query
+                .push(order.key.column())
+                .push(direction(order.descending))
+                .push(", ");
+        }
+        query.push("id").push(direction(id_descends(&request.order)));
+        query.push(" limit ").push_bind(i64::from(request.size) + 1);
+        if let Start::Page(number) = request.start {
+            query
+                .push(" offset ")
+                .push_bind(i64::from(number - 1) * i64::from(request.size));
+        }
+        query
+    }
+
+    async fn total(
+        &self,
+        db: &mut Read,
+        count: Count,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> Result<Total, StoreError> {
+        let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
+        query.push(self.table).push(" where deleted_at is null");
+        filter(&mut Filters(&mut query));
+        match count {
+            Count::None => return Ok(Total::Unknown),
+            Count::Auto => query
+                .push(" limit ")
+                .push_bind(i64::try_from(Count::CAP + 1).unwrap_or(i64::MAX)),
+            Count::Exact => &mut query,
+        };
+        query.push(")");
+        let matches: i64 = query.build_query_scalar().fetch_one(&mut *db).await?;
+        let matches = u64::try_from(matches).unwrap_or(0);
+        Ok(if count == Count::Auto && matches > Count::CAP {
+            Total::Capped
+        } else {
+            Total::Exact(matches)
+        })
+    }
+}
+
+/// The conditions of a list, added to its `where` clause.
+pub struct Filters<'a>(&'a mut QueryBuilder<Sqlite>);
+
+impl fmt::Debug for Filters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filters").field(&self.0.sql()).finish()
+    }
+}
+
+impl Filters<'_> {
+    /// Adds `condition`, which ends where the value belongs: `"owner_id = "`.
+    pub fn and<'v, V>(&mut self, condition: &'static str, value: V)
+    where
+        V: 'v + sqlx::Encode<'v, Sqlite> + sqlx::Type<Sqlite> + Send,
+    {
+        self.0.push(" and ").push(condition).push_bind(value);
+    }
+}
+
+fn direction(descending: bool) -> &'static str {
+    if descending { " desc" } else { " asc" }
+}
+
+/// The id follows the last key, so that an index on (key, id) serves one key in either direction.
+fn id_descends<K>(order: &[Order<K>]) -> bool {
+    order.last().is_some_and(|order| order.descending)
+}
+
+/// "The row comes after the cursor's": `k1 <= v1 and (k1 < v1 or (k1 = v1 and (… or id < i)))`. The first term lets an
+/// index on the first key find the place, whatever the directions of the others are.
+fn push_after<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>], cursor: &Cursor) {
+    let bind = |query: &mut QueryBuilder<Sqlite>, value: &CursorValue| {
+        match value {
+            CursorValue::Integer(integer) => query.push_bind(*integer),
+            CursorValue::Text(text) => query.push_bind(text.clone()),
+        };
+    };
+    if let (Some(first), Some(value)) = (order.first(), cursor.keys.first()) {
+        query
+            .push(first.key.column())
+            .push(if first.descending { " <= " } else { " >= " });
+        bind(query, value);
+        query.push(" and ");
+    }
+    for (order, value) in order.iter().zip(&cursor.keys) {
+        query
+            .push("(")
+            .push(order.key.column())
+            .push(if order.descending { " < " } else { " > " });
+        bind(query, value);
+        query.push(" or (").push(order.key.column()).push(" = ");
+        bind(query, value);
+        query.push(" and ");
+    }
+    query
+        .push(if id_descends(order) { "id < " } else { "id > " })
+        .push_bind(cursor.id.clone());
+    query.push("))".repeat(order.len().min(cursor.keys.len())));
+}
+
+fn cursor_of<K: SortKey>(row: &SqliteRow, order: &[Order<K>], list: u64) -> Result<Cursor, sqlx::Error> {
+    let key = |(position, order): (usize, &Order<K>)| {
+        Ok(if order.key.is_text() {
+            CursorValue::Text(row.try_get(position)?)
+        } else {
+            CursorValue::Integer(row.try_get(position)?)
+        })
+    };
+    let keys = order
+        .iter()
+        .enumerate()
+        .map(key)
+        .collect::<Result<_, sqlx::Error>>()?;
+    Ok(Cursor {
+        list,
+        keys,
+        id: row.try_get(order.len())?,
+    })
+}
