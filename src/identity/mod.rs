@@ -16,7 +16,10 @@
 //! Nothing here knows of HTTP responses or of files; `http` maps [`Denied`] to statuses.
 
 mod bearer;
+mod claims;
 mod error;
+mod jwt;
+mod key;
 mod principal;
 mod service_token;
 
