@@ -20,6 +20,7 @@ mod claims;
 mod error;
 mod jwt;
 mod key;
+mod platform;
 mod principal;
 mod service_token;
 
