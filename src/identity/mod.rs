@@ -16,6 +16,8 @@
 //! Nothing here knows of HTTP responses or of files; `http` maps [`Denied`] to statuses.
 
 mod bearer;
+mod binding;
+mod chain;
 mod claims;
 mod error;
 mod jwt;
@@ -24,6 +26,11 @@ mod platform;
 mod principal;
 mod service_token;
 
+#[cfg(test)]
+mod tests;
+
 pub use bearer::Credentials;
+pub use binding::{Admission, UNBOUND_TOTAL};
+pub use chain::Identity;
 pub use error::{Denied, IdentityError};
 pub use principal::{Binding, Principal, Role, SourceKind, UnknownRole};

@@ -219,3 +219,24 @@ impl Drop for Attempt<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::auth;
+
+    #[tokio::test]
+    async fn a_flight_that_starts_late_takes_the_answer_of_the_one_before() {
+        let nobody_there = "http://127.0.0.1:9";
+        let platform = Platform::new(nobody_there, &auth(), Monotonic::from_now()).expect("valid");
+        let kept = Kept {
+            answer: Answer::No,
+            at: platform.desk.clock.now(),
+        };
+        platform.desk.answers.insert([7; 32], kept).await;
+
+        let outcome = platform.desk.settle("t", [7; 32]).await;
+
+        assert_eq!(outcome, Err(Denied::Invalid), "asking would have been an outage");
+    }
+}
