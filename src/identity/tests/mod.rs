@@ -3,6 +3,7 @@
 mod environment;
 mod keys;
 mod logs;
+mod minting;
 mod modes;
 mod platform_answers;
 mod platform_limits;
