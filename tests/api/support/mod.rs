@@ -43,7 +43,11 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             variables: Vec::new(),
-            machine: Machine { files: 20_000, threads: 20_000, memory: 8 << 30 },
+            machine: Machine {
+                files: 20_000,
+                threads: 20_000,
+                memory: 8 << 30,
+            },
             directory: Arc::new(tempfile::tempdir().expect("a temporary directory")),
         }
     }
@@ -71,7 +75,10 @@ impl Setup {
             ("CRM__SERVER__DRAIN_TIMEOUT".to_owned(), "5s".to_owned()),
         ];
         variables.extend(self.variables);
-        let variables = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let variables = variables
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         let sources = Sources::new(variables, self.directory.path());
         let config = Config::load(&sources).expect("a valid configuration");
         let parts = Parts {
@@ -86,7 +93,13 @@ impl Setup {
         let running = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        TestApp { state, base, directory: self.directory, stop: Some(stop), running }
+        TestApp {
+            state,
+            base,
+            directory: self.directory,
+            stop: Some(stop),
+            running,
+        }
     }
 }
 
@@ -98,7 +111,9 @@ impl TestApp {
 
     /// A client bound to a tenant by its token.
     pub fn tenant(&self, tenant: &str) -> Client {
-        Client::new(&self.base).with_token(&token(tenant, "tester")).with_tenant(tenant)
+        Client::new(&self.base)
+            .with_token(&token(tenant, "tester"))
+            .with_tenant(tenant)
     }
 
     /// A client without a token.
@@ -131,7 +146,9 @@ impl TestApp {
     /// A figure of the service's own metrics.
     pub async fn figure(&self, name: &str) -> u64 {
         let metrics = self.anonymous().get("/metrics").await.json();
-        metrics[name].as_u64().unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
+        metrics[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
     }
 }
 
@@ -143,8 +160,15 @@ pub fn tenants_in(directory: &Path) -> PathBuf {
 /// The names of the files in a directory, sorted.
 pub fn files(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| {
+            entry
+                .expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
     names.sort();
     names
 }
