@@ -101,7 +101,10 @@ struct FieldErrorBody {
 
 /// An error answer. Holds nothing that the client may not see.
 #[derive(Debug, Clone)]
-pub(super) struct ApiError {
+pub(super) struct ApiError(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     code: Code,
     message: Message,
     details: &'static str,
@@ -112,14 +115,15 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(code: Code, message: Message) -> Self {
-        Self {
+        let (details, invalid, existing, retry_after) = Default::default();
+        Self(Box::new(Parts {
             code,
             message,
-            details: "",
-            invalid: Invalid::default(),
-            existing: None,
-            retry_after: None,
-        }
+            details,
+            invalid,
+            existing,
+            retry_after,
+        }))
     }
 
     pub(super) fn bad_request(message: Message) -> Self {
@@ -131,7 +135,7 @@ impl ApiError {
     }
 
     fn retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
+        self.0.retry_after = Some(retry_after);
         self
     }
 
@@ -155,13 +159,13 @@ impl ApiError {
     /// Writes the envelope.
     pub(super) fn render(&self, request: &Request, request_id: &str, response: &mut Response) {
         let language = Language::of(request);
-        let (status, code) = self.code.parts();
+        let (status, code) = self.0.code.parts();
         response.status_code(status);
         let headers = response.headers_mut();
-        if self.code == Code::Unauthorized {
+        if self.0.code == Code::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        let retry_after = self.retry_after.map(|retry_after| {
+        let retry_after = self.0.retry_after.map(|retry_after| {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             seconds.max(1).to_string()
@@ -173,11 +177,12 @@ impl ApiError {
         };
         let body = ErrorBody {
             code,
-            message: self.message.text(language),
+            message: self.0.message.text(language),
             details: self.details(language),
             request_id,
-            errors: self.invalid.errors.iter().map(field_error).collect(),
+            errors: self.0.invalid.errors.iter().map(field_error).collect(),
             existing: self
+                .0
                 .existing
                 .as_ref()
                 .map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
@@ -188,13 +193,14 @@ impl ApiError {
 
     fn details(&self, language: Language) -> String {
         let fields = self
+            .0
             .invalid
             .errors
             .iter()
             .map(|error| format!("{}: {}", error.field, problem(error.problem, language)));
         let fields = fields.collect::<Vec<_>>().join("; ");
         if fields.is_empty() {
-            self.details.to_owned()
+            self.0.details.to_owned()
         } else {
             fields
         }
@@ -234,10 +240,9 @@ impl From<Invalid> for ApiError {
         } else {
             (Code::ValidationFailed, Message::FieldsInvalid)
         };
-        Self {
-            invalid,
-            ..Self::new(code, message)
-        }
+        let mut error = Self::new(code, message);
+        error.0.invalid = invalid;
+        error
     }
 }
 
@@ -283,12 +288,9 @@ impl From<Unavailable> for ApiError {
             error = &unavailable as &dyn std::error::Error,
             "tenant unavailable"
         );
-        let error = Self::new(Code::TenantUnavailable, Message::TenantUnavailable);
-        Self {
-            details: unavailable.outcome.as_str(),
-            ..error
-        }
-        .retry_after(unavailable.retry_after)
+        let mut error = Self::new(Code::TenantUnavailable, Message::TenantUnavailable);
+        error.0.details = unavailable.outcome.as_str();
+        error.retry_after(unavailable.retry_after)
     }
 }
 
@@ -298,10 +300,11 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound(resource) => Self::not_found(resource),
             StoreError::VersionMismatch => Self::new(Code::VersionMismatch, Message::VersionMismatch),
             StoreError::Invalid(invalid) => invalid.into(),
-            StoreError::Violation(Violation::CustomerNameTaken { existing }) => Self {
-                existing: Some(("customerId", existing)),
-                ..Self::new(Code::BusinessRuleViolation, Message::CustomerNameTaken)
-            },
+            StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
+                let mut error = Self::new(Code::BusinessRuleViolation, Message::CustomerNameTaken);
+                error.0.existing = Some(("customerId", existing));
+                error
+            }
             StoreError::KeyReused => Self::new(Code::IdempotentConflict, Message::IdempotentConflict),
             StoreError::InProgress => Self::new(Code::IdempotentInProgress, Message::IdempotentInProgress)
                 .retry_after(Duration::from_secs(1)),

@@ -80,7 +80,6 @@ impl Message {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "a table")]
     fn texts(&self) -> (String, String) {
         let pair = |chinese: &str, english: &str| (chinese.to_owned(), english.to_owned());
         match self {
