@@ -14,6 +14,7 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
+use super::location;
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
@@ -57,6 +58,17 @@ impl Opener {
         ))
     }
 
+    /// The tenants whose files have a WAL beside them.
+    pub(super) fn left_with_wal(&self) -> Vec<TenantId> {
+        let Ok(entries) = fs::read_dir(self.root.tenants()) else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        names
+            .filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?))
+            .collect()
+    }
+
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
     /// either no tenant or all of it.
     pub(super) async fn create(&self, tenant: &TenantId) -> Result<(), Unavailable> {
@@ -84,6 +96,7 @@ impl Opener {
         let path = self.path(tenant);
         check_file(&path, self.root.directory()).map_err(quarantined)?;
         let identity = file_identity(&path);
+        let has_wal = fs::symlink_metadata(wal_of(&path)).is_ok_and(|wal| wal.len() > 0);
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
         let version = match check_content(&mut reader, tenant, latest).await {
@@ -100,7 +113,11 @@ impl Opener {
             reader = self.connect(&path).await?;
         }
         Ok(Opened {
-            file: OpenFile { path, identity },
+            file: OpenFile {
+                path,
+                identity,
+                has_wal,
+            },
             reader,
             migrated,
         })
@@ -129,6 +146,13 @@ impl Opener {
             Unavailable::not_written(Reason::Migration(Arc::new(error)))
         })
     }
+}
+
+/// SQLite's name for a file's write-ahead log.
+pub(super) fn wal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 /// A plain, non-empty file with one name on the data root's own file system.

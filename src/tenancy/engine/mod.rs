@@ -86,6 +86,8 @@ pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     /// Device and inode; `None` for the template, which nobody replaces.
     pub(super) identity: Option<(u64, u64)>,
+    /// A crash left a WAL beside it: the main file alone may lack rows.
+    pub(super) has_wal: bool,
 }
 
 impl OpenFile {
@@ -179,7 +181,11 @@ impl TenantDb {
     pub(super) fn start_immutable(path: PathBuf, reader: Connection, shared: &Shared) -> Self {
         let condition = Arc::new(Condition::default());
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
-        let file = OpenFile { path, identity: None };
+        let file = OpenFile {
+            path,
+            identity: None,
+            has_wal: false,
+        };
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(
             jobs,

@@ -127,13 +127,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// A writer without a connection.
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
+        let unchecked = file.has_wal;
         Self {
             file,
             shared,
             condition,
             write: None,
-            unchecked: false,
+            unchecked,
             last_write: Instant::now(),
         }
     }
@@ -160,7 +162,9 @@ impl Writer {
     /// When there is something to do without a write.
     fn wake_at(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        self.write.as_ref()?;
+        if self.write.is_none() && !self.unchecked {
+            return None;
+        }
         Some(
             self.last_write
                 + if self.unchecked {
@@ -182,7 +186,13 @@ impl Writer {
 
     async fn checkpoint(&mut self) {
         let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
-        let Some(write) = &mut self.write else { return };
+        let write = match self.ready().await {
+            Ok((write, _)) => write,
+            Err(_unavailable) => {
+                self.last_write = Instant::now(); // again after the next pause
+                return;
+            }
+        };
         let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
             .bind(forget_before)
             .execute(write.raw())
@@ -371,8 +381,10 @@ impl Group {
             write.changes.truncate(mark);
             self.failed
                 .push((ran.answer, Unavailable::not_written(fault.into())));
-            if fault.discards_connection() || sqlx::query("rollback to u").execute(write.raw()).await.is_err()
-            {
+            let undone = !fault.discards_connection()
+                && write.can_undo_alone()
+                && sqlx::query("rollback to u").execute(write.raw()).await.is_ok();
+            if !undone {
                 return Err(fault);
             }
             write.prefix = Prefix::None;

@@ -1,5 +1,7 @@
 //! A service of its own for each test: own data root, own port, real sockets.
 
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
+
 mod client;
 mod process;
 
