@@ -12,7 +12,12 @@
 //! 8. [`config`]: every setting with its default, its layers and its validation.
 //! 9. [`domain`]: pure rules and types; no I/O.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod http;
+pub mod identity;
 pub mod store;
+pub mod telemetry;
 pub mod tenancy;

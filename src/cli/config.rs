@@ -11,7 +11,7 @@ use crate::config::{Config, Sources};
 /// # Errors
 ///
 /// When the cell would refuse it, or standard output is closed.
-pub fn run(sources: &Sources) -> anyhow::Result<()> {
+pub(super) fn run(sources: &Sources) -> anyhow::Result<()> {
     let config = Config::load(sources)?;
     print(&config, sources, &mut io::stdout().lock()).context("cannot print the configuration")
 }

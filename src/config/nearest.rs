@@ -1,6 +1,7 @@
 //! The known name most like an unknown one: what the operator probably meant.
 
 use super::keys::{KEYS, PREFIX, known_variables};
+use crate::domain::{nearest_by, similarity};
 
 /// The known variable most like `name`.
 pub(super) fn variable(name: &str) -> String {
@@ -13,35 +14,19 @@ pub(super) fn variable(name: &str) -> String {
             .to_uppercase()
     };
     let written = bare(name);
-    most_like(known_variables(), |known| similarity(&written, &bare(known)))
+    nearest_by(known_variables(), |known| similarity(&written, &bare(known))).unwrap_or_default()
 }
 
 /// The known key most like `path`.
 pub(super) fn key(path: &str) -> String {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let paths = KEYS.iter().map(|key| key.path.to_owned());
-    most_like(paths, |known| {
+    let likeness = |known: &String| {
         let whole = similarity(path, known);
         // The right key in a wrong section, or in none.
         whole.max(similarity(&last(path), &last(known)))
-    })
-}
-
-/// The first of those that are most like.
-fn most_like(known: impl Iterator<Item = String>, likeness: impl Fn(&str) -> f64) -> String {
-    let mut best = (-1.0, String::new());
-    for candidate in known {
-        let score = likeness(&candidate);
-        if score > best.0 {
-            best = (score, candidate);
-        }
-    }
-    best.1
-}
-
-/// Few edits count, and so does a common beginning: CRM_HOST_FILE means CRM_HOST.
-fn similarity(a: &str, b: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(a, b) + strsim::jaro_winkler(a, b)
+    };
+    nearest_by(paths, likeness).unwrap_or_default()
 }
 
 #[cfg(test)]

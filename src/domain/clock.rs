@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone as _};
+use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment: whole milliseconds since 1970-01-01T00:00:00Z, between the years 0001 and 9999.
@@ -42,6 +43,30 @@ impl Timestamp {
         (Self::FIRST..=Self::LAST)
             .contains(&millis)
             .then_some(Self(millis))
+    }
+}
+
+impl Timestamp {
+    /// Reads an RFC 3339 date-time, or a date or date-time without an offset as the wall clock of `zone` shows it: the
+    /// start of the day, the earlier of two equal readings, the first moment after a gap.
+    #[must_use]
+    pub fn parse(text: &str, zone: Tz) -> Option<Self> {
+        let local = || {
+            let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
+            text.parse::<NaiveDateTime>().ok().or_else(day)
+        };
+        Self::parse_rfc3339(text).or_else(|| {
+            let local = local()?;
+            // Gaps are shorter than a day wherever a zone has them.
+            let moment = (0..24 * 4).find_map(|quarters| {
+                zone.from_local_datetime(&(local + TimeDelta::minutes(15 * quarters)))
+                    .earliest()
+            })?;
+            let millis = moment.timestamp_millis();
+            (Self::FIRST..=Self::LAST)
+                .contains(&millis)
+                .then_some(Self(millis))
+        })
     }
 }
 
@@ -120,6 +145,30 @@ mod tests {
     fn prints_utc_with_milliseconds() {
         let moment = Timestamp::parse_rfc3339("2026-11-22T16:00:00.0019+08:00").expect("valid");
         assert_eq!(moment.to_string(), "2026-11-22T08:00:00.001Z");
+    }
+
+    #[test]
+    fn without_an_offset_the_zone_decides() {
+        let read = |text, zone| Timestamp::parse(text, zone).map(|moment| moment.to_string());
+        let shanghai = chrono_tz::Asia::Shanghai;
+        assert_eq!(
+            read("2026-11-22", shanghai).as_deref(),
+            Some("2026-11-21T16:00:00.000Z")
+        );
+        assert_eq!(
+            read("2026-11-22T08:00:00", shanghai).as_deref(),
+            Some("2026-11-22T00:00:00.000Z")
+        );
+        assert_eq!(
+            read("2026-11-22T08:00:00Z", shanghai).as_deref(),
+            Some("2026-11-22T08:00:00.000Z")
+        );
+        // Midnight did not exist in São Paulo on this day.
+        assert_eq!(
+            read("2018-11-04", chrono_tz::America::Sao_Paulo).as_deref(),
+            Some("2018-11-04T03:00:00.000Z")
+        );
+        assert_eq!(read("22.11.2026", shanghai), None);
     }
 
     #[test]

@@ -227,18 +227,6 @@ impl Checker {
             }
         }
     }
-
-    /// A version number that may be missing.
-    pub fn version(&mut self, field: &'static str, input: Input<i64>) -> Option<i64> {
-        match input {
-            Input::Absent | Input::Null => None,
-            Input::Given(version) => Some(version),
-            Input::Wrong => {
-                self.problem(field, Problem::NotInteger);
-                None
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! They are collected while the units of a group run and written set-wise at its end, in the string that also commits:
 //! three statements and one hand-off for a whole group.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,7 +21,7 @@ pub(super) const KEEP_ANSWERS_MS: i64 = 7 * 24 * 3600 * 1000;
 #[derive(Debug, Clone, Default)]
 pub struct Actor {
     /// The user, or the name of the service.
-    pub user: String,
+    pub user: Arc<str>,
     /// `X-Request-ID`.
     pub request_id: Option<String>,
     /// The trace the request belongs to.
@@ -109,7 +111,7 @@ pub(super) struct Entries {
 #[derive(Debug, Serialize)]
 struct JournalRow {
     at: i64,
-    actor: String,
+    actor: Arc<str>,
     action: &'static str,
     resource: &'static str,
     record_id: String,

@@ -1,0 +1,359 @@
+//! The wiring: configuration and parts become a running service.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use salvo::Server;
+use salvo::conn::tcp::TcpAcceptor;
+use salvo::fuse::FuseConfig;
+use tokio::net::TcpListener;
+
+use crate::config::{self, Binding, Config};
+use crate::domain::{Clock, IdSource, Masking, SystemClock};
+use crate::http::{self, Readiness, State};
+use crate::identity::Identity;
+use crate::telemetry::{Metrics, Reading};
+use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
+
+/// How long closing all tenants may take once no request runs any more.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// Head of a request: time to send it, bytes, headers.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_MAX_BYTES: usize = 64 * 1024;
+const HEAD_MAX_HEADERS: usize = 64;
+/// Longest pause while a body arrives, and while an answer is taken.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than gateways keep their idle connections, so that they close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// What a service takes from outside, and tests replace.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What the process may use.
+    pub machine: Machine,
+    /// What relative paths are relative to.
+    pub working_directory: PathBuf,
+}
+
+impl Parts {
+    /// The real ones.
+    #[must_use]
+    pub fn of_process(working_directory: &Path) -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            machine: Machine::inspect(),
+            working_directory: working_directory.to_owned(),
+        }
+    }
+}
+
+/// A service that listens, and does not answer yet.
+#[derive(Debug)]
+pub struct App {
+    state: Arc<State>,
+    listener: TcpListener,
+    address: SocketAddr,
+    data_root: PathBuf,
+    capacity: Capacity,
+    server: config::Server,
+    accepts_any_token: bool,
+}
+
+impl App {
+    /// Takes the data root, prepares everything, and listens.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
+        let Config {
+            server,
+            storage,
+            tenants,
+            auth,
+            api,
+            log: _,
+        } = config;
+        let Parts {
+            clock,
+            machine,
+            working_directory,
+        } = parts;
+        let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
+        let has_sources = !identity.sources().is_empty();
+        let host = listen_on(server.host, has_sources, auth.strict)?;
+        let data_root = storage.data_root(&working_directory)?;
+        let capacity = Capacity::of(machine, storage.max_open_tenants, server.max_connections);
+        let ids = Arc::<IdSource>::default();
+        let root = DataRoot::open(&data_root, storage.lock_wait).await?;
+        let masking = Masking {
+            email: api.mask_email,
+        };
+        let surroundings = Surroundings {
+            clock: clock.clone(),
+            ids: ids.clone(),
+            masking,
+        };
+        let map = Tenants::open(root, &storage, &tenants, capacity, surroundings).await?;
+        let metrics = Metrics::new(readings(&map, capacity));
+        let address = SocketAddr::new(host, server.port);
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: is another service there? Set PORT or CRM_HOST to change it")
+        })?;
+        let address = listener.local_addr().context("the listener's address")?;
+        tracing::info!(
+            data_root = %data_root.display(),
+            max_open_tenants = capacity.tenants,
+            bound_by = %capacity.bound_by,
+            max_connections = capacity.connections,
+            sqlite = crate::tenancy::sqlite_version(),
+            "ready to serve"
+        );
+        let accepts_any_token = !has_sources && auth.strict != Some(true);
+        if accepts_any_token {
+            tracing::warn!(
+                "FOR DEVELOPMENT ONLY: NO IDENTITY SOURCE IS CONFIGURED, ANY BEARER TOKEN IS ACCEPTED AS ADMIN"
+            );
+        } else if has_sources && tenants.binding == Binding::Header {
+            tracing::warn!(
+                "callers whose identity names no tenant are admitted on X-Tenant-Id alone \
+                 (CRM_TENANT_BINDING=strict refuses them)"
+            );
+        }
+        let content_length = server.content_length;
+        let ready = Readiness::default();
+        let state = State {
+            api,
+            content_length,
+            tenants: map,
+            identity,
+            clock,
+            ids,
+            metrics,
+            ready,
+        };
+        Ok(Self {
+            state: Arc::new(state),
+            listener,
+            address,
+            data_root,
+            capacity,
+            server,
+            accepts_any_token,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What all requests share.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// What somebody who starts the service by hand wants to know.
+    #[must_use]
+    pub fn greeting(&self) -> String {
+        let port = self.address.port();
+        let token = if self.accepts_any_token { "dev" } else { "$TOKEN" };
+        let data = self.data_root.display();
+        format!(
+            "crm-cell listens on http://{address}; the data is in {data}/tenants, one file per tenant. Try:\n\n  \
+             curl -i http://127.0.0.1:{port}/customers -H 'Authorization: Bearer {token}' -H 'X-Tenant-Id: acme' \\\n    \
+             -H 'X-Request-ID: first-1' -H 'Content-Type: application/json' -d '{{\"name\":\"华为技术有限公司\"}}'\n  \
+             curl http://127.0.0.1:{port}/customers -H 'Authorization: Bearer {token}' -H 'X-Tenant-Id: acme'\n",
+            address = self.address,
+        )
+    }
+
+    /// Serves until `shutdown` completes; then drains, closes every tenant, and returns.
+    ///
+    /// # Errors
+    /// The listener failed, or tenants could not be closed in time.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let Self {
+            state,
+            listener,
+            server: settings,
+            capacity,
+            ..
+        } = self;
+        let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
+        let fuse = FuseConfig::default()
+            .with_http1_header_timeout(HEAD_TIMEOUT)
+            .with_request_body_timeout(BODY_TIMEOUT)
+            .with_write_stall_timeout(WRITE_STALL_TIMEOUT)
+            .with_connection_idle_timeout(IDLE_TIMEOUT);
+        let mut server = Server::new(acceptor)
+            .max_connections(capacity.connections)
+            .fuse_config(fuse);
+        // The platform's gateway looks header names up in Title-Case.
+        server
+            .http1_mut()
+            .title_case_headers(true)
+            .max_headers(HEAD_MAX_HEADERS)
+            .max_buf_size(HEAD_MAX_BYTES);
+        let handle = server.handle();
+        let stopping = state.clone();
+        let stopper = tokio::spawn(async move {
+            shutdown.await;
+            stopping.ready.drain();
+            tokio::time::sleep(settings.drain_delay).await;
+            handle.stop_graceful(settings.drain_timeout);
+        });
+        let served = server
+            .try_serve(http::service(state.clone(), settings.compress))
+            .await;
+        stopper.abort();
+        let still_open = state.tenants.close(CLOSE_LIMIT).await;
+        served.context("serving")?;
+        if still_open > 0 {
+            bail!(
+                "{still_open} tenants were still busy after {}; their files are closed uncleanly, and will be recovered at the next start",
+                humantime::format_duration(CLOSE_LIMIT)
+            );
+        }
+        tracing::info!("stopped; all tenants are closed");
+        Ok(())
+    }
+}
+
+/// Where to listen (contract §5): open to the network only if somebody has said who may come in.
+fn listen_on(host: Option<IpAddr>, has_sources: bool, strict: Option<bool>) -> anyhow::Result<IpAddr> {
+    match host {
+        None if has_sources => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        None => Ok(Ipv4Addr::LOCALHOST.into()),
+        Some(host) if has_sources || host.is_loopback() || strict.is_some() => Ok(host),
+        Some(host) => bail!(
+            "CRM_HOST={host} would serve the network while nothing says who may come in. Set CRM_JWT_SECRET, \
+             CRM_JWT_PUBLIC_KEY, CRM_SERVICE_TOKENS or PLATFORM_AUTH_URL; or set CRM_AUTH_STRICT=1 to refuse every token, \
+             or CRM_AUTH_STRICT=0 to accept any (for development only)"
+        ),
+    }
+}
+
+/// The figures of the map and its engines.
+fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
+    let (stats, counters) = (tenants.stats(), tenants.counters());
+    let mut readings = Vec::new();
+    macro_rules! reading {
+        ($kind:expr, $name:literal, $help:literal, $from:ident . $field:ident) => {{
+            let source = $from.clone();
+            let read = Arc::new(move || load(&source.$field));
+            readings.push(Reading {
+                name: $name,
+                help: $help,
+                is_gauge: $kind,
+                read,
+            });
+        }};
+    }
+    const GAUGE: bool = true;
+    const COUNTER: bool = false;
+    reading!(GAUGE, "tenants_open", "Tenants whose file is open", stats.open);
+    reading!(COUNTER, "tenant_opens", "Files opened", stats.opens);
+    reading!(
+        COUNTER,
+        "tenant_open_failures",
+        "Opens that failed",
+        stats.failures
+    );
+    reading!(COUNTER, "tenant_creations", "Tenants created", stats.creations);
+    reading!(
+        COUNTER,
+        "tenant_migrations",
+        "Files migrated at opening",
+        stats.migrations
+    );
+    reading!(
+        COUNTER,
+        "tenant_revivals",
+        "Forgotten tenants found alive",
+        stats.revivals
+    );
+    reading!(
+        COUNTER,
+        "tenant_claims_overlapping",
+        "Files claimed twice; must stay 0",
+        stats.overlaps
+    );
+    reading!(
+        COUNTER,
+        "write_commits",
+        "Write transactions committed, one WAL sync each",
+        counters.commits
+    );
+    reading!(COUNTER, "write_units", "Units of work committed", counters.units);
+    reading!(
+        COUNTER,
+        "write_replays",
+        "Writes answered from a stored answer",
+        counters.replays
+    );
+    reading!(
+        COUNTER,
+        "statements",
+        "Statements sent to SQLite",
+        counters.statements
+    );
+    reading!(COUNTER, "point_reads", "Records read by id", counters.point_reads);
+    reading!(
+        COUNTER,
+        "point_read_batches",
+        "Statements that answered them",
+        counters.point_batches
+    );
+    reading!(
+        COUNTER,
+        "checkpoints",
+        "Checkpoints of idle tenants",
+        counters.checkpoints
+    );
+    reading!(
+        COUNTER,
+        "connections_discarded",
+        "Connections closed after a fault",
+        counters.discarded
+    );
+    readings.push(Reading {
+        name: "tenants_open_limit",
+        help: "Tenants that may be open at once",
+        is_gauge: GAUGE,
+        read: Arc::new(move || capacity.tenants),
+    });
+    readings
+}
+
+fn load(figure: &AtomicU64) -> u64 {
+    figure.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_is_served_only_if_somebody_said_who_may_come_in() {
+        let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+        let local: IpAddr = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(listen_on(None, true, None).expect("allowed"), any);
+        assert_eq!(listen_on(None, false, None).expect("allowed"), local);
+        assert_eq!(listen_on(Some(any), true, None).expect("allowed"), any);
+        assert_eq!(listen_on(Some(any), false, Some(false)).expect("allowed"), any);
+        assert_eq!(listen_on(Some(local), false, None).expect("allowed"), local);
+        let refused = listen_on(Some(any), false, None)
+            .expect_err("refused")
+            .to_string();
+        assert!(refused.contains("CRM_AUTH_STRICT"), "{refused}");
+    }
+}

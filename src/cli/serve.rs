@@ -1,0 +1,43 @@
+//! `crm-cell serve`: the service, until SIGTERM or SIGINT.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Parts};
+use crate::config::{Config, LogFormat};
+use crate::telemetry;
+
+pub(super) fn run(config: Config, working_directory: &Path) -> anyhow::Result<()> {
+    telemetry::start_logging(&config.log)?;
+    let greet = config.log.format == LogFormat::Text;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        // Before anything else: a signal that comes early must not be lost.
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let mut asked_to_stop = Box::pin(async move {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        });
+        let parts = Parts::of_process(working_directory);
+        let app = tokio::select! {
+            app = App::build(config, parts) => app?,
+            _ = &mut asked_to_stop => return Ok(()), // while waiting for LOCK
+        };
+        if greet {
+            println!("{}", app.greeting());
+        }
+        app.run(async move {
+            let signal = asked_to_stop.await;
+            tracing::info!(signal, "stopping");
+        })
+        .await
+    })
+}

@@ -1,0 +1,96 @@
+//! Which record a request means, and which version of it.
+
+use salvo::extract::Metadata;
+use salvo::http::Request;
+use salvo::http::header::IF_MATCH;
+use salvo::{Depot, Extractible};
+use serde_json::Value;
+
+use super::error::{ApiError, ApiResult, Code};
+use super::messages::Message;
+use super::payload::JsonBody;
+use crate::domain::{InputType as _, Invalid, Problem};
+
+/// Longest id of a record, in bytes.
+const ID_MAX: usize = 64;
+
+/// The `{id}` of a path: `[A-Za-z0-9_-]{1,64}`; anything else is an unknown path.
+#[derive(Debug)]
+pub(super) struct RecordId(pub(super) String);
+
+impl<'ex> Extractible<'ex> for RecordId {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("RecordId");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(request: &'ex mut Request, _depot: &'ex mut Depot) -> ApiResult<Self> {
+        let id: String = request.param("id").unwrap_or_default();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(allowed) {
+            Ok(Self(id))
+        } else {
+            Err(ApiError::new(Code::NotFound, Message::RouteUnknown))
+        }
+    }
+}
+
+/// The version that the record must have: `If-Match: "v7"`, `ifVersion` in the body or `?ifVersion=7` (contract §6; the
+/// gateway drops `If-Match`). Takes `ifVersion` out of the body: ask for it before the body.
+#[derive(Debug)]
+pub(super) struct Expected(pub(super) Option<i64>);
+
+impl<'ex> Extractible<'ex> for Expected {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("Expected");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+        let invalid = || ApiError::bad_request(Message::IfMatchInvalid);
+        let header = match request.headers().get(IF_MATCH) {
+            Some(value) => if_match(value.to_str().map_err(|_| invalid())?).ok_or_else(invalid)?,
+            None => None,
+        };
+        let query: Option<String> = request.query("ifVersion");
+        let query = match query.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+            Some(text) => Some(text.parse::<i64>().map_err(|_| invalid())?),
+            None => None,
+        };
+        let body = match depot.get_typed_mut::<JsonBody>() {
+            Ok(JsonBody(json)) => body_version(&mut json.0)?,
+            Err(_) => None,
+        };
+        let mut versions = [header, query, body].into_iter().flatten();
+        let version = versions.next();
+        if versions.any(|other| Some(other) != version) {
+            return Err(invalid());
+        }
+        Ok(Self(version))
+    }
+}
+
+/// `"v7"`, `v7`, `7`; `*` asks only that the record exists, which every change does.
+fn if_match(text: &str) -> Option<Option<i64>> {
+    let text = text.trim().trim_start_matches("W/").trim_matches('"');
+    if text == "*" {
+        Some(None)
+    } else {
+        text.trim_start_matches('v').parse().ok().map(Some)
+    }
+}
+
+fn body_version(json: &mut Value) -> ApiResult<Option<i64>> {
+    let Some(value) = json.as_object_mut().and_then(|object| object.remove("ifVersion")) else {
+        return Ok(None);
+    };
+    match value {
+        Value::Null => Ok(None),
+        value => match i64::from_json(value) {
+            Some(version) => Ok(Some(version)),
+            None => Err(Invalid::field("ifVersion", Problem::NotInteger).into()),
+        },
+    }
+}

@@ -1,0 +1,213 @@
+//! `/customers` (contract §6).
+
+use salvo::prelude::handler;
+use salvo::{Router, Writer as _};
+use serde::Serialize;
+
+use super::body::{Body, BodyType};
+use super::conditions::{Expected, RecordId};
+use super::error::{ApiError, ApiResult};
+use super::payload::Payload;
+use super::protected::{TenantCtx, View};
+use super::query::Query;
+use super::respond::{PageBody, Replied, Reply, Single};
+use super::router::RouterExt as _;
+use crate::config::PatchNull;
+use crate::domain::{
+    Customer, CustomerFields, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Resource, TenantId,
+    Timestamp,
+};
+use crate::store::customers::{self, CustomerFilter, CustomerKey};
+
+const COLLECTION: &str = "customers";
+const SORT_KEYS: [(&str, CustomerKey); 5] = [
+    ("createdAt", CustomerKey::CreatedAt),
+    ("updatedAt", CustomerKey::UpdatedAt),
+    ("name", CustomerKey::Name),
+    ("nextFollowUpAt", CustomerKey::NextFollowUpAt),
+    ("lastFollowUpAt", CustomerKey::LastFollowUpAt),
+];
+const SORT_KEYS_TEXT: &str =
+    "createdAt, updatedAt, name, nextFollowUpAt, lastFollowUpAt (≤ 3, - = descending)";
+
+pub(super) fn routes() -> Router {
+    Router::with_path(COLLECTION)
+        .hoop(Payload::RESOURCE)
+        .read(list_customers)
+        .post(create_customer)
+        .push(
+            Router::with_path("{id}")
+                .read(get_customer)
+                .patch(update_customer)
+                .delete(delete_customer),
+        )
+}
+
+/// A customer as clients see it: the origin's keys first and in its order, personal data masked.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CustomerOut {
+    customer_id: String,
+    tenant_id: TenantId,
+    name: String,
+    contact_phone: String,
+    contact_email: String,
+    status: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    owner_id: String,
+    lifecycle: Option<Lifecycle>,
+    level: Option<String>,
+    source: Option<String>,
+    industry: Option<String>,
+    region: Option<String>,
+    address: Option<String>,
+    website: Option<String>,
+    remark: Option<String>,
+    next_follow_up_at: Option<Timestamp>,
+    last_follow_up_at: Option<Timestamp>,
+    version: i64,
+}
+
+impl CustomerOut {
+    fn new(customer: Customer, view: &View) -> Self {
+        let Customer {
+            id,
+            name,
+            contact_phone,
+            contact_email,
+            status,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+            owner_id,
+            next_follow_up_at,
+            last_follow_up_at,
+            version,
+            created_at,
+            updated_at,
+        } = customer;
+        Self {
+            customer_id: id,
+            tenant_id: view.tenant.clone(),
+            name,
+            contact_phone: view.masking.phone(&contact_phone),
+            contact_email: view.masking.email(&contact_email),
+            status: status.code(),
+            created_at,
+            updated_at,
+            owner_id,
+            lifecycle,
+            level,
+            source,
+            industry,
+            region,
+            address,
+            website,
+            remark,
+            next_follow_up_at,
+            last_follow_up_at,
+            version,
+        }
+    }
+}
+
+impl BodyType for CustomerFields {
+    const READ_ONLY: &'static [&'static str] = &[
+        "customerId",
+        "tenantId",
+        "createdAt",
+        "updatedAt",
+        "nextFollowUpAt",
+        "lastFollowUpAt",
+        "version",
+    ];
+}
+
+#[handler]
+async fn list_customers(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<CustomerOut>> {
+    let filter = filter(&mut query)?;
+    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
+    query.finish()?;
+    let page = ctx
+        .read(async move |db| customers::list(db, &filter, &request, list).await)
+        .await?;
+    let view = ctx.view();
+    Ok(PageBody(page.map(|customer| CustomerOut::new(customer, &view))))
+}
+
+#[handler]
+async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResult<Replied> {
+    let view = ctx.view();
+    let new = NewCustomer::check(body.0, ctx.user(), view.masking)?;
+    ctx.write(async move |tx| {
+        let customer = CustomerOut::new(customers::insert(tx, new).await?, &view);
+        Reply::created(COLLECTION, &customer.customer_id, customer.version, &customer)
+    })
+    .await
+}
+
+#[handler]
+async fn get_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<CustomerOut>> {
+    let customer: Customer = ctx
+        .point_read(id.0)
+        .await?
+        .ok_or(ApiError::not_found(Resource::Customer))?;
+    Ok(Single {
+        version: customer.version,
+        body: CustomerOut::new(customer, &ctx.view()),
+    })
+}
+
+#[handler]
+async fn update_customer(
+    ctx: TenantCtx,
+    id: RecordId,
+    expected: Expected,
+    body: Body<CustomerFields>,
+) -> ApiResult<Replied> {
+    let view = ctx.view();
+    let patch = CustomerPatch::check(body.0, ctx.api().patch_null == PatchNull::Keep)?;
+    ctx.write_existing(Resource::Customer, async move |tx| {
+        let customer = CustomerOut::new(customers::update(tx, &id.0, expected.0, patch).await?, &view);
+        Reply::changed(customer.version, &customer)
+    })
+    .await
+}
+
+#[handler]
+async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+    ctx.write_existing(Resource::Customer, async move |tx| {
+        customers::delete(tx, &id.0, expected.0).await?;
+        Ok(Reply::no_content())
+    })
+    .await
+}
+
+fn filter(query: &mut Query) -> ApiResult<CustomerFilter> {
+    Ok(CustomerFilter {
+        id: query.text("customerId"),
+        owner_id: query.text("ownerId"),
+        status: query.choice("status", "1, 2", |code| {
+            CustomerStatus::from_code(code.parse().ok()?)
+        })?,
+        lifecycle: query.choice(
+            "lifecycle",
+            "lead, prospect, customer, churned",
+            Lifecycle::from_word,
+        )?,
+        level: query.text("level"),
+        source: query.text("source"),
+        industry: query.text("industry"),
+        region: query.text("region"),
+        created_from: query.moment("createdFrom")?,
+        created_to: query.moment("createdTo")?,
+        updated_from: query.moment("updatedFrom")?,
+        updated_to: query.moment("updatedTo")?,
+    })
+}

@@ -1,0 +1,109 @@
+//! The outermost hoop: what every answer has, whatever made it (contract §3).
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use futures_util::stream;
+use salvo::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use salvo::http::{HeaderValue, Request, ResBody, Response, StatusCode};
+use salvo::{Depot, FlowCtrl, Handler, async_trait};
+
+use super::error::ApiError;
+use super::messages::Message;
+use super::state::State;
+use super::trace::RequestIds;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
+/// Bodies of this many bytes or more go out chunked: the platform's gateway cuts off longer ones that declare a length.
+const CHUNKED_FROM: usize = 256;
+
+/// Ids and timing, panic guard, error envelope, headers of every answer, framing.
+#[derive(Debug)]
+pub(super) struct Edge(pub(super) Arc<State>);
+
+#[async_trait]
+impl Handler for Edge {
+    async fn handle(
+        &self,
+        request: &mut Request,
+        depot: &mut Depot,
+        response: &mut Response,
+        ctrl: &mut FlowCtrl,
+    ) {
+        let start = Instant::now();
+        let state = &self.0;
+        let ids = RequestIds::read(request, &*state.clock, &state.ids);
+        depot.insert_typed(ids.clone());
+        depot.insert_typed(state.clone());
+        if contradicts_itself(request) {
+            ApiError::bad_request(Message::HeadersContradict).render(request, &ids.request_id, response);
+        } else if AssertUnwindSafe(ctrl.call_next(request, depot, response))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(request_id = %ids.request_id, "a handler panicked");
+            *response = Response::new();
+            response.status_code(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let status = response.status_code.unwrap_or(StatusCode::OK);
+        let is_error = status.is_client_error() || status.is_server_error();
+        if is_error && (response.body.is_none() || response.body.is_error()) {
+            ApiError::of_status(status).render(request, &ids.request_id, response);
+        }
+        if !state.content_length {
+            chunk(response);
+        }
+        let elapsed = start.elapsed();
+        let headers = response.headers_mut();
+        headers.insert(
+            X_RESPONSE_TIME,
+            HeaderValue::from(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
+        );
+        if let Ok(value) = HeaderValue::from_str(&ids.request_id) {
+            headers.insert(X_REQUEST_ID, value);
+        }
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        }
+        headers.insert(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        state
+            .metrics
+            .request(request.method().as_str(), status.as_u16(), elapsed);
+        tracing::info!(
+            target: "crm_cell::access",
+            method = %request.method(),
+            route = %request.matched_path(),
+            status = status.as_u16(),
+            duration_ms = elapsed.as_secs_f64() * 1000.0,
+            request_id = %ids.request_id,
+            trace_id = ids.trace_id.as_deref(),
+            "request"
+        );
+    }
+}
+
+/// A length and a chunked body at once, or two lengths: somebody on the way may read another request than we do.
+fn contradicts_itself(request: &Request) -> bool {
+    let headers = request.headers();
+    headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+}
+
+/// Takes the length off longer bodies.
+fn chunk(response: &mut Response) {
+    match response.take_body() {
+        ResBody::Once(bytes) if bytes.len() >= CHUNKED_FROM => {
+            response.headers_mut().remove(CONTENT_LENGTH);
+            response.body = ResBody::stream(stream::once(std::future::ready(Ok::<_, Infallible>(bytes))));
+        }
+        body => response.body = body,
+    }
+}

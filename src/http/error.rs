@@ -1,0 +1,326 @@
+//! Errors as clients see them: one envelope, and one place that maps every failure to it (contract §3.1).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use salvo::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use salvo::http::{HeaderValue, Request, Response, StatusCode};
+use salvo::{Depot, Writer, async_trait};
+use serde::Serialize;
+
+use super::messages::{Language, Message, problem};
+use super::respond;
+use super::trace::RequestIds;
+use crate::domain::{FieldError, Invalid, InvalidCursor, Problem, Resource, Violation};
+use crate::identity::Denied;
+use crate::tenancy::{OpenError, StoreError, Unavailable};
+
+/// The result of a handler or an extractor.
+pub(super) type ApiResult<T> = Result<T, ApiError>;
+
+/// A stable word that a program can act on. Its status is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    BadRequest,
+    ValidationFailed,
+    UnknownParameter,
+    BusinessRuleViolation,
+    MaskedValue,
+    InvalidCursor,
+    InvalidTenantId,
+    Unauthorized,
+    Forbidden,
+    TenantMismatch,
+    NotFound,
+    TenantNotFound,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    IdempotentConflict,
+    IdempotentInProgress,
+    VersionMismatch,
+    TenantUnavailable,
+    RateLimit,
+    InternalError,
+    AuthUnavailable,
+    ServiceUnavailable,
+}
+
+impl Code {
+    fn parts(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+            Self::ValidationFailed => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
+            Self::UnknownParameter => (StatusCode::BAD_REQUEST, "UNKNOWN_PARAMETER"),
+            Self::BusinessRuleViolation => (StatusCode::BAD_REQUEST, "BUSINESS_RULE_VIOLATION"),
+            Self::MaskedValue => (StatusCode::BAD_REQUEST, "MASKED_VALUE"),
+            Self::InvalidCursor => (StatusCode::BAD_REQUEST, "INVALID_CURSOR"),
+            Self::InvalidTenantId => (StatusCode::BAD_REQUEST, "INVALID_TENANT_ID"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::TenantMismatch => (StatusCode::FORBIDDEN, "TENANT_MISMATCH"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::TenantNotFound => (StatusCode::NOT_FOUND, "TENANT_NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
+            Self::IdempotentConflict => (StatusCode::CONFLICT, "IDEMPOTENT_CONFLICT"),
+            Self::IdempotentInProgress => (StatusCode::CONFLICT, "IDEMPOTENT_IN_PROGRESS"),
+            Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH"),
+            Self::TenantUnavailable => (StatusCode::LOCKED, "TENANT_UNAVAILABLE"),
+            Self::RateLimit => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT"),
+            Self::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+            Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "AUTH_UNAVAILABLE"),
+            Self::ServiceUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        }
+    }
+}
+
+/// The envelope.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    code: &'static str,
+    message: String,
+    details: String,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldErrorBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FieldErrorBody {
+    field: String,
+    code: &'static str,
+    message: String,
+}
+
+/// An error answer. Holds nothing that the client may not see.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    code: Code,
+    message: Message,
+    details: &'static str,
+    invalid: Invalid,
+    existing: Option<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    pub(super) fn new(code: Code, message: Message) -> Self {
+        let (details, invalid, existing, retry_after) = Default::default();
+        Self(Box::new(Parts {
+            code,
+            message,
+            details,
+            invalid,
+            existing,
+            retry_after,
+        }))
+    }
+
+    pub(super) fn bad_request(message: Message) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    pub(super) fn not_found(resource: Resource) -> Self {
+        Self::new(Code::NotFound, Message::NotFound(resource))
+    }
+
+    fn retry_after(mut self, retry_after: Duration) -> Self {
+        self.0.retry_after = Some(retry_after);
+        self
+    }
+
+    /// The answer for a failure that the framework found: it leaves a status and no body.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::new(Code::NotFound, Message::RouteUnknown),
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(Code::MethodNotAllowed, Message::MethodNotAllowed),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(Code::PayloadTooLarge, Message::TooLarge),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(Code::UnsupportedMediaType, Message::MediaType),
+            StatusCode::SERVICE_UNAVAILABLE => Self::new(Code::ServiceUnavailable, Message::Overloaded),
+            status if status.is_client_error() => Self::bad_request(Message::BodyUnreadable),
+            _ => Self::internal(),
+        }
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(Code::InternalError, Message::Internal)
+    }
+
+    /// Writes the envelope.
+    pub(super) fn render(&self, request: &Request, request_id: &str, response: &mut Response) {
+        let language = Language::of(request);
+        let (status, code) = self.0.code.parts();
+        response.status_code(status);
+        let headers = response.headers_mut();
+        if self.0.code == Code::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let retry_after = self.0.retry_after.map(|retry_after| {
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            seconds.max(1).to_string()
+        });
+        let field_error = |error: &FieldError| FieldErrorBody {
+            field: error.field.clone(),
+            code: problem_code(error.problem),
+            message: problem(error.problem, language),
+        };
+        let body = ErrorBody {
+            code,
+            message: self.0.message.text(language),
+            details: self.details(language),
+            request_id,
+            errors: self.0.invalid.errors.iter().map(field_error).collect(),
+            existing: self
+                .0
+                .existing
+                .as_ref()
+                .map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
+            retry_after,
+        };
+        respond::json(response, &body);
+    }
+
+    fn details(&self, language: Language) -> String {
+        let fields = self
+            .0
+            .invalid
+            .errors
+            .iter()
+            .map(|error| format!("{}: {}", error.field, problem(error.problem, language)));
+        let fields = fields.collect::<Vec<_>>().join("; ");
+        if fields.is_empty() {
+            self.0.details.to_owned()
+        } else {
+            fields
+        }
+    }
+}
+
+fn problem_code(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Required => "REQUIRED",
+        Problem::NotText | Problem::NotInteger => "WRONG_TYPE",
+        Problem::TooLong(_) => "TOO_LONG",
+        Problem::NotOneOf(_) => "NOT_ALLOWED",
+        Problem::Masked => "MASKED",
+        Problem::Unknown => "UNKNOWN_FIELD",
+    }
+}
+
+#[async_trait]
+impl Writer for ApiError {
+    async fn write(self, request: &mut Request, depot: &mut Depot, response: &mut Response) {
+        let request_id = RequestIds::of(depot).request_id.clone();
+        self.render(request, &request_id, response);
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        let has = |wanted: Problem| invalid.errors.iter().any(|error| error.problem == wanted);
+        let nameless = invalid
+            .errors
+            .iter()
+            .any(|error| error.field == "name" && error.problem == Problem::Required);
+        let (code, message) = if nameless {
+            (Code::BadRequest, Message::CustomerNameRequired) // the origin's answer
+        } else if has(Problem::Masked) {
+            (Code::MaskedValue, Message::MaskedValue)
+        } else {
+            (Code::ValidationFailed, Message::FieldsInvalid)
+        };
+        let mut error = Self::new(code, message);
+        error.0.invalid = invalid;
+        error
+    }
+}
+
+impl From<InvalidCursor> for ApiError {
+    fn from(_: InvalidCursor) -> Self {
+        Self::new(Code::InvalidCursor, Message::CursorInvalid)
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        tracing::debug!(reason = %denied, "request denied");
+        match denied {
+            Denied::Missing | Denied::Invalid => Self::new(Code::Unauthorized, Message::Unauthorized),
+            Denied::CellNotAllowed => Self::new(Code::Forbidden, Message::CellNotAllowed),
+            Denied::TenantMismatch => Self::new(Code::TenantMismatch, Message::TenantMismatch),
+            Denied::Unavailable { retry_after } => {
+                Self::new(Code::AuthUnavailable, Message::AuthUnavailable).retry_after(retry_after)
+            }
+            Denied::RateLimited { retry_after } => {
+                Self::new(Code::RateLimit, Message::RateLimited).retry_after(retry_after)
+            }
+        }
+    }
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unknown => Self::new(Code::TenantNotFound, Message::TenantNotFound),
+            OpenError::Overloaded => overloaded(),
+            OpenError::TooManyNew { retry_after } => {
+                Self::new(Code::RateLimit, Message::TooManyTenants).retry_after(retry_after)
+            }
+            OpenError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::warn!(
+            error = &unavailable as &dyn std::error::Error,
+            "tenant unavailable"
+        );
+        let mut error = Self::new(Code::TenantUnavailable, Message::TenantUnavailable);
+        error.0.details = unavailable.outcome.as_str();
+        error.retry_after(unavailable.retry_after)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(resource) => Self::not_found(resource),
+            StoreError::VersionMismatch => Self::new(Code::VersionMismatch, Message::VersionMismatch),
+            StoreError::Invalid(invalid) => invalid.into(),
+            StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
+                let mut error = Self::new(Code::BusinessRuleViolation, Message::CustomerNameTaken);
+                error.0.existing = Some(("customerId", existing));
+                error
+            }
+            StoreError::KeyReused => Self::new(Code::IdempotentConflict, Message::IdempotentConflict),
+            StoreError::InProgress => Self::new(Code::IdempotentInProgress, Message::IdempotentInProgress)
+                .retry_after(Duration::from_secs(1)),
+            StoreError::Overloaded => overloaded(),
+            StoreError::Unavailable(unavailable) => unavailable.into(),
+            StoreError::Sql(_) | StoreError::Panicked | StoreError::Answer(_) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a unit of work failed by a defect"
+                );
+                Self::internal()
+            }
+        }
+    }
+}
+
+fn overloaded() -> ApiError {
+    ApiError::new(Code::RateLimit, Message::Overloaded).retry_after(Duration::from_secs(1))
+}

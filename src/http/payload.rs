@@ -1,0 +1,164 @@
+//! What a writing request must bring along: media type, size, request id, JSON (contract §2, in the order of its checks).
+
+use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use salvo::http::{Method, ParseError, Request, Response};
+use salvo::{Depot, FlowCtrl, Handler, Writer as _, async_trait};
+use sha2::{Digest as _, Sha256};
+
+use super::error::{ApiError, ApiResult, Code};
+use super::json::StrictJson;
+use super::messages::Message;
+use super::trace::Key;
+use crate::tenancy::IdempotencyKey;
+
+/// A hoop that reads and checks the body of POST, PUT and PATCH, and the request id of all writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Payload {
+    max_size: usize,
+}
+
+impl Payload {
+    /// For the routes of a resource: at most 1 MiB, and a request id is required.
+    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20 };
+}
+
+/// A body that has been read and is JSON.
+#[derive(Debug)]
+pub(super) struct JsonBody(pub(super) StrictJson);
+
+/// The request's id with the fingerprint of its body; the user is added where the caller is known.
+#[derive(Debug)]
+pub(super) struct RequestKey {
+    path_and_id: String,
+    fingerprint: String,
+}
+
+impl RequestKey {
+    /// The key under which the answer to this request of `user` is stored. Its parts hold no spaces but the last.
+    pub(super) fn of_user(&self, user: &str) -> IdempotencyKey {
+        IdempotencyKey {
+            key: format!("{} {user}", self.path_and_id),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Payload {
+    async fn handle(
+        &self,
+        request: &mut Request,
+        depot: &mut Depot,
+        response: &mut Response,
+        ctrl: &mut FlowCtrl,
+    ) {
+        match self.read(request).await {
+            Ok((body, key)) => {
+                if let Some(body) = body {
+                    depot.insert_typed(body);
+                }
+                if let Some(key) = key {
+                    depot.insert_typed(key);
+                }
+                ctrl.call_next(request, depot, response).await;
+            }
+            Err(error) => {
+                error.write(request, depot, response).await;
+                ctrl.skip_rest();
+            }
+        }
+    }
+}
+
+impl Payload {
+    async fn read(self, request: &mut Request) -> ApiResult<(Option<JsonBody>, Option<RequestKey>)> {
+        let has_body = match *request.method() {
+            Method::POST | Method::PUT | Method::PATCH => true,
+            Method::DELETE => false,
+            _ => return Ok((None, None)),
+        };
+        let bytes = if has_body {
+            check_media_type(request)?;
+            self.read_bytes(request).await?
+        } else {
+            Vec::new()
+        };
+        let id = match Key::of(request.headers()) {
+            Key::Valid(id) => Some(id.to_owned()),
+            Key::Absent if !has_body => None,
+            Key::Absent => {
+                let method = request.method().as_str().to_owned();
+                return Err(ApiError::bad_request(Message::RequestIdRequired(method)));
+            }
+            Key::Invalid if !has_body => None,
+            Key::Invalid => return Err(ApiError::bad_request(Message::RequestIdInvalid)),
+        };
+        let body = if has_body {
+            let json = StrictJson::parse(&bytes).map_err(|_| ApiError::bad_request(Message::BodyNotJson))?;
+            Some(JsonBody(json))
+        } else {
+            None
+        };
+        let key = id.map(|id| request_key(request, &id, body.as_ref()));
+        Ok((body, key))
+    }
+
+    async fn read_bytes(self, request: &mut Request) -> ApiResult<Vec<u8>> {
+        let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
+        let declared = request
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > self.max_size as u64) {
+            return Err(too_large());
+        }
+        match request.payload_with_max_size(self.max_size).await {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(ParseError::PayloadTooLarge) => Err(too_large()),
+            Err(_) => Err(ApiError::bad_request(Message::BodyUnreadable)),
+        }
+    }
+}
+
+/// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.
+fn check_media_type(request: &Request) -> ApiResult<()> {
+    let header = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let mut parts = header.unwrap_or_default().split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+    let known =
+        is("application/json") || (request.method() == Method::PATCH && is("application/merge-patch+json"));
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if known && utf8 {
+        Ok(())
+    } else {
+        Err(ApiError::new(Code::UnsupportedMediaType, Message::MediaType))
+    }
+}
+
+/// Method, path without query or superfluous slashes, and request id; and the hash of the body with its keys sorted.
+fn request_key(request: &Request, id: &str, body: Option<&JsonBody>) -> RequestKey {
+    let mut path_and_id = request.method().as_str().to_owned();
+    path_and_id.push(' ');
+    for part in request.uri().path().split('/').filter(|part| !part.is_empty()) {
+        path_and_id.push('/');
+        path_and_id.push_str(part);
+    }
+    path_and_id.push(' ');
+    path_and_id.push_str(id);
+    let canonical = body.map(|body| body.0.0.to_string()).unwrap_or_default();
+    // Half of SHA-256: whoever finds a collision can only confuse their own retries.
+    let fingerprint = hex::encode(&Sha256::digest(canonical)[..16]);
+    RequestKey {
+        path_and_id,
+        fingerprint,
+    }
+}

@@ -1,0 +1,247 @@
+//! The protected branch: who calls, in which tenant, and the context that gives a handler that tenant's data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use salvo::extract::Metadata;
+use salvo::http::header::AUTHORIZATION;
+use salvo::http::{HeaderMap, Method, Request, Response};
+use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
+
+use super::error::{ApiError, ApiResult, Code};
+use super::messages::Message;
+use super::payload::RequestKey;
+use super::respond::{Replied, Reply};
+use super::state::State;
+use super::trace::RequestIds;
+use crate::config::{Api, Idempotency};
+use crate::domain::{Masking, Resource, TenantId};
+use crate::identity::{Credentials, Principal, Role};
+use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
+
+/// The hoop of the protected branch: settles identity, then role and tenant. Opens nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Protected;
+
+/// Who calls, in which tenant: what the hoop leaves for [`TenantCtx`].
+#[derive(Debug)]
+struct Admitted {
+    principal: Arc<Principal>,
+    tenant: TenantId,
+}
+
+#[async_trait]
+impl Handler for Protected {
+    async fn handle(
+        &self,
+        request: &mut Request,
+        depot: &mut Depot,
+        response: &mut Response,
+        ctrl: &mut FlowCtrl,
+    ) {
+        match admit(request, depot).await {
+            Ok(admitted) => {
+                depot.insert_typed(admitted);
+                ctrl.call_next(request, depot, response).await;
+            }
+            Err(error) => {
+                error.write(request, depot, response).await;
+                ctrl.skip_rest();
+            }
+        }
+    }
+}
+
+async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
+    let state = State::of(depot)?;
+    let headers = request.headers();
+    let credentials = Credentials {
+        authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
+        user_id: headers.get("x-user-id").and_then(|value| value.to_str().ok()),
+    };
+    let principal = state.identity.authenticate(&credentials).await?;
+    let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if writes && principal.role == Role::Readonly {
+        return Err(ApiError::new(Code::Forbidden, Message::ReadOnlyRole));
+    }
+    let header = tenant_header(headers)?;
+    let admission = state.identity.admit(&principal, header.as_ref())?;
+    if admission.unbound {
+        state.metrics.identity_unbound.inc();
+    }
+    Ok(Admitted {
+        principal,
+        tenant: admission.tenant,
+    })
+}
+
+/// `X-Tenant-Id`; blank is absent, two are none.
+fn tenant_header(headers: &HeaderMap) -> ApiResult<Option<TenantId>> {
+    let invalid = || ApiError::new(Code::InvalidTenantId, Message::TenantIdInvalid);
+    let mut values = headers.get_all("x-tenant-id").iter();
+    let (value, second) = (values.next(), values.next());
+    let Some(value) = value else { return Ok(None) };
+    if second.is_some() {
+        return Err(invalid());
+    }
+    let text = value.to_str().map_err(|_| invalid())?.trim();
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        text.parse().map(Some).map_err(|_| invalid())
+    }
+}
+
+/// How records are shown: what an answer needs besides the record.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) tenant: TenantId,
+    pub(super) masking: Masking,
+}
+
+/// An authenticated request in its tenant: the only way from a handler to data, and only to that tenant's.
+///
+/// Not `Clone`, and consumed by [`TenantCtx::write`]: a unit that wrote from inside itself would wait for itself for
+/// ever.
+pub(super) struct TenantCtx {
+    state: Arc<State>,
+    admitted: Admitted,
+    ids: RequestIds,
+    key: Option<IdempotencyKey>,
+}
+
+impl fmt::Debug for TenantCtx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantCtx")
+            .field("tenant", &self.admitted.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'ex> Extractible<'ex> for TenantCtx {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("TenantCtx");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+        let state = State::of(depot)?.clone();
+        // Outside the protected branch there is nothing to find: a misplaced route fails closed.
+        let Ok(admitted) = depot.remove_typed::<Admitted>() else {
+            return Err(ApiError::new(Code::Unauthorized, Message::Unauthorized));
+        };
+        let key = depot
+            .remove_typed::<RequestKey>()
+            .ok()
+            .map(|key| key.of_user(&admitted.principal.user));
+        Ok(Self {
+            state,
+            admitted,
+            ids: RequestIds::of(depot).clone(),
+            key,
+        })
+    }
+}
+
+impl TenantCtx {
+    /// The tenant, for the `tenantId` of what is answered.
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.admitted.tenant
+    }
+
+    /// The caller.
+    pub(super) fn user(&self) -> &str {
+        &self.admitted.principal.user
+    }
+
+    /// How the resources behave.
+    pub(super) fn api(&self) -> &Api {
+        &self.state.api
+    }
+
+    /// How records are shown to this caller.
+    pub(super) fn view(&self) -> View {
+        View {
+            tenant: self.tenant().clone(),
+            masking: self.state.masking(),
+        }
+    }
+
+    /// Runs a unit that reads. A tenant that does not exist reads as an empty one.
+    pub(super) async fn read<T, F>(&self, unit: F) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
+    {
+        Ok(self.db_or_empty().await?.read(unit).await?)
+    }
+
+    /// Reads one record by its id.
+    pub(super) async fn point_read<P: PointRead>(&self, id: String) -> ApiResult<Option<P>> {
+        Ok(self.db_or_empty().await?.point_read(id).await?)
+    }
+
+    /// Runs a unit that writes, in a tenant that is created if there is none.
+    pub(super) async fn write<F>(self, unit: F) -> ApiResult<Replied>
+    where
+        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
+            + for<'a> Unit<'a, Write, Reply>
+            + Send
+            + 'static,
+    {
+        let db = self.state.tenants.find_or_create(self.tenant()).await?;
+        self.write_to(&db, unit).await
+    }
+
+    /// Runs a unit that changes a record: in a tenant that does not exist there is none, and none is created.
+    pub(super) async fn write_existing<F>(self, resource: Resource, unit: F) -> ApiResult<Replied>
+    where
+        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
+            + for<'a> Unit<'a, Write, Reply>
+            + Send
+            + 'static,
+    {
+        match self.state.tenants.find(self.tenant()).await? {
+            Some(db) => self.write_to(&db, unit).await,
+            None => Err(ApiError::not_found(resource)),
+        }
+    }
+
+    async fn write_to<F>(self, db: &TenantDb, unit: F) -> ApiResult<Replied>
+    where
+        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
+            + for<'a> Unit<'a, Write, Reply>
+            + Send
+            + 'static,
+    {
+        let Self {
+            state,
+            admitted,
+            ids,
+            key,
+        } = self;
+        let RequestIds { request_id, trace_id } = ids;
+        let actor = Actor {
+            user: admitted.principal.user.clone(),
+            request_id: Some(request_id),
+            trace_id,
+        };
+        let Done { value, replayed } = db.write(actor, key, unit).await?;
+        if replayed && state.api.idempotency == Idempotency::Conflict {
+            return Err(StoreError::KeyReused.into());
+        }
+        Ok(Replied {
+            reply: value,
+            replayed,
+        })
+    }
+
+    async fn db_or_empty(&self) -> ApiResult<Arc<TenantDb>> {
+        let tenants = &self.state.tenants;
+        Ok(tenants
+            .find(self.tenant())
+            .await?
+            .unwrap_or_else(|| tenants.empty().clone()))
+    }
+}

@@ -1,0 +1,83 @@
+//! Paths that need no token (contract §12): never a tenant's figures, never a disk.
+
+use salvo::http::header::{ACCEPT, CONTENT_TYPE};
+use salvo::http::{HeaderValue, Request, Response, StatusCode};
+use salvo::prelude::handler;
+use salvo::{Depot, Writer as _};
+use serde_json::json;
+
+use super::error::ApiError;
+use super::respond;
+use super::state::State;
+use crate::telemetry::EXPOSITION_TYPE;
+
+const PAGE: &str = include_str!("root.html");
+
+#[handler]
+pub(super) async fn root(response: &mut Response) {
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.body(PAGE);
+}
+
+#[handler]
+pub(super) async fn health(request: &mut Request, depot: &mut Depot, response: &mut Response) {
+    if wants_exposition(request) {
+        exposition(request, depot, response).await;
+    } else {
+        respond::json(response, &json!({"status": "up", "cell": "crm"}));
+    }
+}
+
+#[handler]
+pub(super) async fn live(response: &mut Response) {
+    respond::json(response, &json!({"status": "up", "cell": "crm"}));
+}
+
+#[handler]
+pub(super) async fn ready(depot: &mut Depot, response: &mut Response) {
+    if State::of(depot).is_ok_and(|state| state.ready.is_ready()) {
+        respond::json(response, &json!({"status": "ready", "cell": "crm"}));
+    } else {
+        response.status_code(StatusCode::SERVICE_UNAVAILABLE);
+        respond::json(response, &json!({"status": "draining", "cell": "crm"}));
+    }
+}
+
+#[handler]
+pub(super) async fn metrics(request: &mut Request, depot: &mut Depot, response: &mut Response) {
+    let format: Option<String> = request.query("format");
+    if wants_exposition(request) || format.is_some_and(|format| format == "prometheus") {
+        exposition(request, depot, response).await;
+    } else {
+        match State::of(depot) {
+            Ok(state) => respond::json(response, &state.metrics.to_json()),
+            Err(error) => error.write(request, depot, response).await,
+        }
+    }
+}
+
+async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Response) {
+    let text =
+        State::of(depot).and_then(|state| state.metrics.to_exposition().map_err(|_| ApiError::internal()));
+    match text {
+        Ok(text) => {
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+            response.body(text);
+        }
+        Err(error) => error.write(request, depot, response).await,
+    }
+}
+
+/// What Prometheus asks for; browsers and clients that take anything get JSON.
+fn wants_exposition(request: &Request) -> bool {
+    let accept = request
+        .headers()
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accept.contains("application/openmetrics-text") || accept.contains("text/plain")
+}

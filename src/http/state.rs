@@ -1,0 +1,68 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use salvo::Depot;
+
+use super::error::{ApiError, ApiResult};
+use crate::config;
+use crate::domain::{Clock, IdSource, Masking};
+use crate::identity::Identity;
+use crate::telemetry::Metrics;
+use crate::tenancy::Tenants;
+
+/// What all requests share; built once.
+#[derive(Debug)]
+pub struct State {
+    /// How the resources behave where clients differ.
+    pub api: config::Api,
+    /// Send bodies with a length instead of chunked.
+    pub content_length: bool,
+    /// The tenants.
+    pub tenants: Tenants,
+    /// Who a caller is.
+    pub identity: Identity,
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<IdSource>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether the cell takes new work: off while it drains.
+    pub ready: Readiness,
+}
+
+impl State {
+    /// The state that the outermost hoop left.
+    pub(super) fn of(depot: &Depot) -> ApiResult<&Arc<Self>> {
+        depot.get_typed::<Arc<Self>>().map_err(|_| ApiError::internal())
+    }
+
+    pub(super) fn masking(&self) -> Masking {
+        Masking {
+            email: self.api.mask_email,
+        }
+    }
+}
+
+/// Whether the cell takes new work.
+#[derive(Debug)]
+pub struct Readiness(AtomicBool);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(AtomicBool::new(true))
+    }
+}
+
+impl Readiness {
+    /// From now on, readiness probes are answered 503.
+    pub fn drain(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,83 @@
+//! The binary itself, for what must survive its death.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Client, SECRET};
+
+/// A running `crm-cell serve`. Killed when dropped.
+pub struct Cell {
+    child: Child,
+    base: String,
+}
+
+impl Cell {
+    /// Starts the binary over the data root in `directory`, on a port of its own, and waits until it serves.
+    pub fn start(directory: &Path) -> Self {
+        let mut child = Self::command(directory).spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("a greeting").expect("readable");
+        let address = first
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("http://"))
+            .expect("an address");
+        let base = format!("http://{}", address.trim_end_matches(';'));
+        Self { child, base }
+    }
+
+    /// The command that [`Cell::start`] runs.
+    pub fn command(directory: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crm-cell"));
+        command
+            .current_dir(directory)
+            .env_clear()
+            .env("PORT", "0")
+            .env("CRM_HOST", "127.0.0.1")
+            .env("CRM_JWT_SECRET", SECRET)
+            .env("CRM__LOG__FILTER", "warn")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn tenant(&self, tenant: &str) -> Client {
+        Client::new(&self.base)
+            .with_token(&super::token(tenant, "tester"))
+            .with_tenant(tenant)
+    }
+
+    /// SIGKILL: no destructor runs, nothing is flushed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(30) {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("still running 30 seconds after SIGTERM");
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
