@@ -152,7 +152,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 pub(crate) fn by(user: &str) -> Actor {
     Actor {
-        user: user.to_owned(),
+        user: user.into(),
         request_id: None,
         trace_id: None,
     }
