@@ -14,7 +14,7 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
-use super::root::{DataRoot, UNFINISHED};
+use super::root::{DataRoot, SIDE_FILES, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
 
@@ -191,7 +191,7 @@ async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sql
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
+    for suffix in SIDE_FILES {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         remove_if_there(Path::new(&name))?;

@@ -62,3 +62,41 @@ async fn only_the_owner_may_look_into_the_data_root() {
     assert_eq!(mode(crate::support::beside(&cell.file("acme"), "-wal")), 0o600);
     assert_eq!(mode(cell.directory.path().join("LOCK")), 0o600);
 }
+
+#[tokio::test]
+async fn unfinished_creations_are_removed_and_tenants_are_not() {
+    const TENANTS: [&str; 7] = [
+        "acme",
+        "a.db.new",
+        "a.db.new-x",
+        "a.db.new-wal",
+        "a.db",
+        "x.db.new-journal.db",
+        "b.db.new.db.new-shm",
+    ];
+    let cell = Cell::open().await;
+    for id in TENANTS {
+        add(&*cell.db(id).await, "one").await.expect("written");
+    }
+    let directory = cell.stop().await;
+    let files = directory.path().join("tenants");
+    let unfinished = [
+        "new.db.new",
+        "new.db.new-journal",
+        "new.db.new-wal",
+        "new.db.new-shm",
+    ];
+    for name in unfinished {
+        fs::write(files.join(name), "half").expect("written");
+    }
+
+    let cell = Setup::default().open_at(directory).await;
+
+    for name in unfinished {
+        assert!(!files.join(name).exists(), "{name} is left");
+    }
+    for id in TENANTS {
+        assert!(cell.file(id).exists(), "the tenant {id} is gone");
+        assert_eq!(cell.db(id).await.read(count).await.expect("counted"), 1, "{id}");
+    }
+}
