@@ -269,6 +269,42 @@ async fn a_file_replaced_while_open_is_neither_written_nor_read() {
 }
 
 #[tokio::test]
+async fn a_reader_that_must_reopen_does_not_open_another_tenants_file() {
+    let cell = Cell::open().await;
+    for id in ["acme", "other"] {
+        add(&*cell.db(id).await, id).await.expect("written");
+    }
+    let directory = cell.stop().await;
+    let copy = directory.path().join("copy");
+    copy_outside(&file_of(directory.path(), "other"), &copy);
+    let cell = Setup::default().open_at(directory).await;
+    let db = cell.db("acme").await;
+    assert_eq!(
+        db.read(async |read| ids(read, "select id from customers").await)
+            .await
+            .expect("read"),
+        ["acme"]
+    );
+
+    fs::rename(&copy, cell.file("acme")).expect("replaced");
+    assert!(db.point_read::<Broken>("acme".to_owned()).await.is_err());
+    until("the reader's connection is gone", async || {
+        cell.tenants.counters().discarded.load(Ordering::Relaxed) == 1
+    })
+    .await;
+
+    let seen = db
+        .read(async |read| ids(read, "select id from customers").await)
+        .await;
+    let why = seen.expect_err("another tenant's rows");
+    assert_eq!(
+        unavailable(&why).and_then(quarantine),
+        Some(Quarantine::Replaced),
+        "{why:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_pipe_in_a_files_place_hangs_nobody() {
     let cell = Cell::open().await;
     let made = Command::new("mkfifo")

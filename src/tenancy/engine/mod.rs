@@ -94,6 +94,32 @@ impl OpenFile {
         self.identity
             .is_none_or(|identity| file_identity(&self.path) == Some(identity))
     }
+
+    /// Quarantines the tenant if its file is gone or another one lies in its place.
+    fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
+        if !self.is_in_place() {
+            condition.quarantine(Quarantine::Replaced);
+        }
+        condition.check()
+    }
+
+    /// Opens another connection to this very file. Looks before, because SQLite would replay the WAL that it finds
+    /// beside the path into whatever lies there, and after, because only then it is certain which file was opened.
+    async fn connect(
+        &self,
+        role: Role,
+        counters: &Arc<Counters>,
+        condition: &Condition,
+    ) -> Result<Connection, Unavailable> {
+        self.check(condition)?;
+        let opened = Connection::open(&self.path, role, counters.clone()).await;
+        let connection = opened.map_err(|error| fault::open_failed(error, condition))?;
+        if let Err(why) = self.check(condition) {
+            connection.close().await;
+            return Err(why);
+        }
+        Ok(connection)
+    }
 }
 
 /// Device and inode of what `path` names, without following a link.

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::{open_failed, settle};
+use super::fault::settle;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
-use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Condition, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -249,17 +249,15 @@ impl Writer {
     /// The connection, opened if need be, over the file that still is the tenant's.
     async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
         self.condition.check()?;
-        if !self.file.is_in_place() {
-            self.condition.quarantine(Quarantine::Replaced);
+        if let Err(why) = self.file.check(&self.condition) {
             self.close().await;
-            self.condition.check()?;
+            return Err(why);
         }
         let write = match self.write.take() {
             Some(write) => write,
             None => {
-                let opened =
-                    Connection::open(&self.file.path, Role::Writer, self.shared.counters.clone()).await;
-                let connection = opened.map_err(|error| open_failed(error, &self.condition))?;
+                let counters = &self.shared.counters;
+                let connection = self.file.connect(Role::Writer, counters, &self.condition).await?;
                 Write::new(Read::new(connection), &self.shared)
             }
         };
