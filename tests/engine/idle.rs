@@ -123,6 +123,46 @@ async fn a_checkpoint_that_a_reader_prevents_is_made_up_for() {
 }
 
 #[tokio::test]
+async fn rows_reach_the_main_file_though_a_later_group_was_lost() {
+    let mut setup = restless();
+    setup.storage.write_deadline = Duration::from_millis(50);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    fill(&db, 3).await;
+
+    let lost = db
+        .write(by("me"), None, async |tx: &mut Write| write_for_ever(tx).await)
+        .await;
+    assert!(lost.is_err());
+    assert_eq!(cell.counter(|c| &c.discarded), 1);
+
+    until("every row is in the main file", async || {
+        rows_in_main_file(&cell, "acme").await == 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_left_in_the_wal_by_a_crash_reach_the_main_file_without_a_write() {
+    let crashed = Cell::open().await;
+    fill(&crashed.db("acme").await, 3).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::create_dir(directory.path().join("tenants")).expect("made");
+    let file = file_of(directory.path(), "acme");
+    copy_outside(&crashed.file("acme"), &file);
+    copy_outside(&beside(&crashed.file("acme"), "-wal"), &beside(&file, "-wal"));
+
+    let cell = restless().open_at(directory).await;
+    let db = cell.db("acme").await;
+    assert_eq!(db.read(count).await.expect("counted"), 3, "the WAL is recovered");
+
+    until("every row is in the main file", async || {
+        rows_in_main_file(&cell, "acme").await == 3
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_writer_is_closed_and_comes_back() {
     let mut setup = restless();
     setup.storage.writer_idle = Duration::from_millis(200);

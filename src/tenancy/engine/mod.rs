@@ -95,6 +95,13 @@ impl OpenFile {
             .is_none_or(|identity| file_identity(&self.path) == Some(identity))
     }
 
+    /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
+    fn has_wal(&self) -> bool {
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        std::fs::metadata(wal).is_ok_and(|wal| wal.len() > 0)
+    }
+
     /// Quarantines the tenant if its file is gone or another one lies in its place.
     fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
         if !self.is_in_place() {

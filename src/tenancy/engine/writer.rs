@@ -128,12 +128,13 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
+        let unchecked = file.has_wal();
         Self {
             file,
             shared,
             condition,
             write: None,
-            unchecked: false,
+            unchecked,
             last_write: Instant::now(),
         }
     }
@@ -160,15 +161,14 @@ impl Writer {
     /// When there is something to do without a write.
     fn wake_at(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        self.write.as_ref()?;
-        Some(
-            self.last_write
-                + if self.unchecked {
-                    settings.checkpoint_after
-                } else {
-                    settings.writer_idle
-                },
-        )
+        if self.unchecked {
+            // Also without a connection: the rows of a discarded one, or of a crashed process, are in the WAL.
+            Some(self.last_write + settings.checkpoint_after)
+        } else {
+            self.write
+                .as_ref()
+                .map(|_| self.last_write + settings.writer_idle)
+        }
     }
 
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
@@ -182,7 +182,15 @@ impl Writer {
 
     async fn checkpoint(&mut self) {
         let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
-        let Some(write) = &mut self.write else { return };
+        let write = match self.ready().await {
+            Ok((write, _)) => write,
+            Err(_logged) => {
+                // In quarantine there is nothing to bring home; otherwise again after the next pause.
+                self.unchecked = self.condition.check().is_ok();
+                self.last_write = Instant::now();
+                return;
+            }
+        };
         let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
             .bind(forget_before)
             .execute(write.raw())
@@ -222,6 +230,8 @@ impl Writer {
             self.condition.quarantine(Quarantine::Corrupt);
         }
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
+        // A commit that failed may yet be in the WAL.
+        self.unchecked = true;
         self.close().await;
     }
 
