@@ -15,7 +15,7 @@ use super::engine::{
 };
 use super::error::{Quarantine, Reason, Unavailable};
 use super::location;
-use super::root::{DataRoot, UNFINISHED};
+use super::root::{DataRoot, SIDE_FILES, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
 
@@ -96,7 +96,6 @@ impl Opener {
         let path = self.path(tenant);
         check_file(&path, self.root.directory()).map_err(quarantined)?;
         let identity = file_identity(&path);
-        let has_wal = fs::symlink_metadata(wal_of(&path)).is_ok_and(|wal| wal.len() > 0);
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
         let version = match check_content(&mut reader, tenant, latest).await {
@@ -113,11 +112,7 @@ impl Opener {
             reader = self.connect(&path).await?;
         }
         Ok(Opened {
-            file: OpenFile {
-                path,
-                identity,
-                has_wal,
-            },
+            file: OpenFile { path, identity },
             reader,
             migrated,
         })
@@ -146,13 +141,6 @@ impl Opener {
             Unavailable::not_written(Reason::Migration(Arc::new(error)))
         })
     }
-}
-
-/// SQLite's name for a file's write-ahead log.
-pub(super) fn wal_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
 }
 
 /// A plain, non-empty file with one name on the data root's own file system.
@@ -215,7 +203,7 @@ async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sql
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
+    for suffix in SIDE_FILES {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         remove_if_there(Path::new(&name))?;

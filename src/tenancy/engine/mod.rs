@@ -86,8 +86,6 @@ pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     /// Device and inode; `None` for the template, which nobody replaces.
     pub(super) identity: Option<(u64, u64)>,
-    /// A crash left a WAL beside it: the main file alone may lack rows.
-    pub(super) has_wal: bool,
 }
 
 impl OpenFile {
@@ -95,6 +93,39 @@ impl OpenFile {
     fn is_in_place(&self) -> bool {
         self.identity
             .is_none_or(|identity| file_identity(&self.path) == Some(identity))
+    }
+
+    /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
+    fn has_wal(&self) -> bool {
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        std::fs::metadata(wal).is_ok_and(|wal| wal.len() > 0)
+    }
+
+    /// Quarantines the tenant if its file is gone or another one lies in its place.
+    fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
+        if !self.is_in_place() {
+            condition.quarantine(Quarantine::Replaced);
+        }
+        condition.check()
+    }
+
+    /// Opens another connection to this very file. Looks before, because SQLite would replay the WAL that it finds
+    /// beside the path into whatever lies there, and after, because only then it is certain which file was opened.
+    async fn connect(
+        &self,
+        role: Role,
+        counters: &Arc<Counters>,
+        condition: &Condition,
+    ) -> Result<Connection, Unavailable> {
+        self.check(condition)?;
+        let opened = Connection::open(&self.path, role, counters.clone()).await;
+        let connection = opened.map_err(|error| fault::open_failed(error, condition))?;
+        if let Err(why) = self.check(condition) {
+            connection.close().await;
+            return Err(why);
+        }
+        Ok(connection)
     }
 }
 
@@ -181,11 +212,7 @@ impl TenantDb {
     pub(super) fn start_immutable(path: PathBuf, reader: Connection, shared: &Shared) -> Self {
         let condition = Arc::new(Condition::default());
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
-        let file = OpenFile {
-            path,
-            identity: None,
-            has_wal: false,
-        };
+        let file = OpenFile { path, identity: None };
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(
             jobs,

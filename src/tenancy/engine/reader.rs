@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fault::{open_failed, settle};
+use super::fault::settle;
 use super::handle::{Prefix, Read};
 use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
@@ -101,10 +101,10 @@ pub(super) async fn run(
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
         if handle.is_none() {
-            match Connection::open(&file.path, role, shared.counters.clone()).await {
+            match file.connect(role, &shared.counters, &condition).await {
                 Ok(connection) => handle = Some(Read::new(connection)),
-                Err(error) => {
-                    refuse(&mut batch, &open_failed(error, &condition)).await;
+                Err(why) => {
+                    refuse(&mut batch, &why).await;
                     continue;
                 }
             }

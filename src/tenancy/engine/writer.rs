@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::{open_failed, settle};
+use super::fault::settle;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
-use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Condition, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -129,7 +129,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A writer without a connection.
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
-        let unchecked = file.has_wal;
+        let unchecked = file.has_wal();
         Self {
             file,
             shared,
@@ -162,17 +162,14 @@ impl Writer {
     /// When there is something to do without a write.
     fn wake_at(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        if self.write.is_none() && !self.unchecked {
-            return None;
+        if self.unchecked {
+            // Also without a connection: the rows of a discarded one, or of a crashed process, are in the WAL.
+            Some(self.last_write + settings.checkpoint_after)
+        } else {
+            self.write
+                .as_ref()
+                .map(|_| self.last_write + settings.writer_idle)
         }
-        Some(
-            self.last_write
-                + if self.unchecked {
-                    settings.checkpoint_after
-                } else {
-                    settings.writer_idle
-                },
-        )
     }
 
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
@@ -188,8 +185,10 @@ impl Writer {
         let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
         let write = match self.ready().await {
             Ok((write, _)) => write,
-            Err(_unavailable) => {
-                self.last_write = Instant::now(); // again after the next pause
+            Err(_logged) => {
+                // In quarantine there is nothing to bring home; otherwise again after the next pause.
+                self.unchecked = self.condition.check().is_ok();
+                self.last_write = Instant::now();
                 return;
             }
         };
@@ -232,6 +231,8 @@ impl Writer {
             self.condition.quarantine(Quarantine::Corrupt);
         }
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
+        // A commit that failed may yet be in the WAL.
+        self.unchecked = true;
         self.close().await;
     }
 
@@ -259,17 +260,15 @@ impl Writer {
     /// The connection, opened if need be, over the file that still is the tenant's.
     async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
         self.condition.check()?;
-        if !self.file.is_in_place() {
-            self.condition.quarantine(Quarantine::Replaced);
+        if let Err(why) = self.file.check(&self.condition) {
             self.close().await;
-            self.condition.check()?;
+            return Err(why);
         }
         let write = match self.write.take() {
             Some(write) => write,
             None => {
-                let opened =
-                    Connection::open(&self.file.path, Role::Writer, self.shared.counters.clone()).await;
-                let connection = opened.map_err(|error| open_failed(error, &self.condition))?;
+                let counters = &self.shared.counters;
+                let connection = self.file.connect(Role::Writer, counters, &self.condition).await?;
                 Write::new(Read::new(connection), &self.shared)
             }
         };
