@@ -367,12 +367,7 @@ impl CustomerPatch {
 }
 
 fn lifecycle_patch(check: &mut Checker, input: Input<String>) -> Patch<Lifecycle> {
-    match input {
-        Input::Given(word) if word.trim().is_empty() => Patch::Clear,
-        input => check.choice("lifecycle", input, LIFECYCLES, |word| {
-            Lifecycle::from_word(word.trim())
-        }),
-    }
+    check.read_text("lifecycle", input, LIFECYCLES, Lifecycle::from_word)
 }
 
 impl Customer {

@@ -61,6 +61,12 @@ impl<'de, T: InputType> Deserialize<'de> for Input<T> {
     }
 }
 
+impl InputType for bool {
+    fn from_json(value: Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
 /// What a PATCH does to one field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Patch<T> {
@@ -202,7 +208,22 @@ impl Checker {
         }
     }
 
-    /// One of a fixed set of integers or words; `allowed` is how the set is told to the client.
+    /// A string that stands for something else, like a date or a word of a fixed set; trimmed, `""` and `null` clear it.
+    /// `allowed` is how the set is told to the client.
+    pub fn read_text<C>(
+        &mut self,
+        field: &'static str,
+        input: Input<String>,
+        allowed: &'static str,
+        read: impl FnOnce(&str) -> Option<C>,
+    ) -> Patch<C> {
+        match input {
+            Input::Given(text) if text.trim().is_empty() => Patch::Clear,
+            input => self.choice(field, input, allowed, |text| read(text.trim())),
+        }
+    }
+
+    /// One of a set of integers or truth values; `allowed` is how the set is told to the client.
     pub fn choice<T, C>(
         &mut self,
         field: &'static str,
