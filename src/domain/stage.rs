@@ -133,7 +133,7 @@ pub struct Standing {
 }
 
 /// What a client asks of a deal's standing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Move {
     /// The stage written.
     pub stage: Option<Stage>,
@@ -328,7 +328,7 @@ mod tests {
             for (step, written) in moves.into_iter().enumerate() {
                 let before = deal.clone();
                 let contradicts = matches!((written.stage, written.status), (Some(s), Some(t)) if s.status() != t);
-                let moved = deal.apply(written.clone(), at(step as i64 + 1));
+                let moved = deal.apply(written, at(step as i64 + 1));
                 prop_assert_eq!(moved.is_err(), contradicts);
                 if moved.is_err() {
                     prop_assert_eq!(&deal, &before);
