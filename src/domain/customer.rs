@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
 use super::masking::Masking;
 use super::rules::Invalid;
@@ -297,8 +298,19 @@ impl Customer {
         fold_name(&self.name)
     }
 
-    /// The fields that a client can write, by their names in JSON; nothing masked.
-    fn writable_fields(&self) -> [(&'static str, Value); 13] {
+    /// What other systems are told of it: ids and scalars, personal data masked; no address, remark or free text.
+    #[must_use]
+    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
+        let mut data = self.event_fields(&["address", "remark"], masking);
+        data.insert("occurredAt".to_owned(), json!(occurred_at));
+        data.insert("customerId".to_owned(), json!(self.id));
+        data.insert("version".to_owned(), json!(self.version));
+        data
+    }
+}
+
+impl Audited for Customer {
+    fn audit_fields(&self) -> Vec<AuditField> {
         let Self {
             id: _,
             name,
@@ -320,63 +332,20 @@ impl Customer {
             created_at: _,
             updated_at: _,
         } = self;
-        [
-            ("name", json!(name)),
-            ("contactPhone", json!(contact_phone)),
-            ("contactEmail", json!(contact_email)),
-            ("status", json!(status.code())),
-            ("ownerId", json!(owner_id)),
-            ("lifecycle", json!(lifecycle)),
-            ("level", json!(level)),
-            ("source", json!(source)),
-            ("industry", json!(industry)),
-            ("region", json!(region)),
-            ("address", json!(address)),
-            ("website", json!(website)),
-            ("remark", json!(remark)),
+        vec![
+            AuditField::plain("name", json!(name)),
+            AuditField::phone("contactPhone", contact_phone),
+            AuditField::email("contactEmail", contact_email),
+            AuditField::plain("status", json!(status.code())),
+            AuditField::plain("ownerId", json!(owner_id)),
+            AuditField::plain("lifecycle", json!(lifecycle)),
+            AuditField::plain("level", json!(level)),
+            AuditField::plain("source", json!(source)),
+            AuditField::plain("industry", json!(industry)),
+            AuditField::plain("region", json!(region)),
+            AuditField::plain("address", json!(address)),
+            AuditField::plain("website", json!(website)),
+            AuditField::plain("remark", json!(remark)),
         ]
-    }
-
-    /// What differs from `before` (from nothing, for a new customer): `{"field": [old, new]}`, personal data masked.
-    #[must_use]
-    pub fn changes_since(&self, before: Option<&Self>, masking: Masking) -> Map<String, Value> {
-        let old = before.map(Self::writable_fields);
-        let mut changes = Map::new();
-        for (position, (field, new)) in self.writable_fields().into_iter().enumerate() {
-            let old = old
-                .as_ref()
-                .map_or(Value::Null, |fields| fields[position].1.clone());
-            let empty = new.is_null() || new == "";
-            if old != new && !(before.is_none() && empty) {
-                changes.insert(
-                    field.to_owned(),
-                    json!([mask_field(field, old, masking), mask_field(field, new, masking)]),
-                );
-            }
-        }
-        changes
-    }
-
-    /// What other systems are told of it: ids and scalars, personal data masked; no address, remark or free text.
-    #[must_use]
-    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
-        let mut data = Map::new();
-        data.insert("occurredAt".to_owned(), json!(occurred_at));
-        data.insert("customerId".to_owned(), json!(self.id));
-        for (field, value) in self.writable_fields() {
-            if !matches!(field, "address" | "remark") {
-                data.insert(field.to_owned(), mask_field(field, value, masking));
-            }
-        }
-        data.insert("version".to_owned(), json!(self.version));
-        data
-    }
-}
-
-fn mask_field(field: &str, value: Value, masking: Masking) -> Value {
-    match (field, value) {
-        ("contactPhone", Value::String(phone)) => masking.phone(&phone).into(),
-        ("contactEmail", Value::String(email)) => masking.email(&email).into(),
-        (_, value) => value,
     }
 }

@@ -6,8 +6,8 @@ use sqlx::{Row, Sqlite};
 
 use super::list::{List, SortKey};
 use crate::domain::{
-    Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest, Resource, Timestamp,
-    Violation,
+    Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
+    Resource, Timestamp, Violation,
 };
 use crate::tenancy::{Change, Event, PointRead, Read, StoreError, Write};
 
