@@ -247,3 +247,35 @@ async fn a_tenant_that_does_not_exist_reads_as_an_empty_one() {
     assert_eq!(empty.read(count).await.expect("read"), 0);
     assert_eq!(std::fs::read_dir(cell.files()).expect("the directory").count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_read_does_not_keep_writers_waiting() {
+    let mut setup = Setup::default();
+    setup.storage.checkpoint_after = Duration::from_millis(100);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+    let (reading, is_reading) = oneshot::channel();
+    let (stop, stops) = oneshot::channel::<()>();
+    let long = queue(db.read(async move |read| {
+        count(read).await?;
+        reading.send(()).expect("the test waits");
+        stops.await.expect("the test answers");
+        count(read).await
+    }));
+    is_reading.await.expect("the snapshot is open");
+
+    // The writer is idle, so it wants to checkpoint, and the snapshot is in its way.
+    add(&db, "two").await.expect("written");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    add(&db, "three").await.expect("written");
+
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+    stop.send(()).expect("the read waits");
+    assert_eq!(long.await.expect("read"), 1);
+}

@@ -10,9 +10,11 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use sqlx::Row as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::CHECKPOINT;
 use super::fault::settle;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
@@ -195,12 +197,9 @@ impl Writer {
             .bind(forget_before)
             .execute(write.raw())
             .await;
-        // A row: (a reader or writer was in the way, frames in the WAL, frames copied).
-        let row: Result<(i64, i64, i64), _> = sqlx::query_as("pragma wal_checkpoint(truncate)")
-            .fetch_one(write.raw())
-            .await;
-        match (forgotten, row) {
-            (Ok(_), Ok((0, _, _))) => {
+        let checkpointed = sqlx::query(CHECKPOINT).fetch_all(write.raw()).await;
+        match (forgotten, checkpointed) {
+            (Ok(_), Ok(rows)) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
@@ -211,9 +210,7 @@ impl Writer {
                     "checkpointing an idle tenant failed"
                 );
                 self.last_write = Instant::now();
-                if let Some(fault) = fault_of(&error) {
-                    self.discard(fault).await;
-                }
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
             }
         }
     }
