@@ -125,6 +125,8 @@ pub(super) struct Writer {
     write: Option<Write>,
     /// The WAL may hold rows that the main file does not.
     unchecked: bool,
+    /// Writes with a key since old answers were last deleted.
+    answers: usize,
     last_write: Instant,
 }
 
@@ -137,6 +139,7 @@ impl Writer {
             condition,
             write: None,
             unchecked,
+            answers: 0,
             last_write: Instant::now(),
         }
     }
@@ -176,14 +179,16 @@ impl Writer {
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
     async fn rest(&mut self) {
         if self.unchecked {
-            self.checkpoint().await;
+            // Slice by slice: the next one comes at once, unless a write waits.
+            if !self.forget_answers().await {
+                self.checkpoint().await;
+            }
         } else {
             self.close().await;
         }
     }
 
     async fn checkpoint(&mut self) {
-        let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
         let write = match self.ready().await {
             Ok((write, _)) => write,
             Err(_logged) => {
@@ -193,24 +198,43 @@ impl Writer {
                 return;
             }
         };
-        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
-            .bind(forget_before)
-            .execute(write.raw())
-            .await;
-        let checkpointed = sqlx::query(CHECKPOINT).fetch_all(write.raw()).await;
-        match (forgotten, checkpointed) {
-            (Ok(_), Ok(rows)) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
+        match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
+            Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
-            (Ok(_), Ok(_)) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
-            (Err(error), _) | (_, Err(error)) => {
+            Ok(_) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "checkpointing an idle tenant failed"
                 );
                 self.last_write = Instant::now();
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+            }
+        }
+    }
+
+    /// Deletes a slice of the answers that are too old to be asked for. Says whether there may be more of them.
+    async fn forget_answers(&mut self) -> bool {
+        let slice = std::mem::take(&mut self.answers).max(ledger::FORGET_SLICE);
+        let Some(write) = &mut self.write else {
+            return false;
+        };
+        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
+            .bind(self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS)
+            .bind(i64::try_from(slice).unwrap_or(i64::MAX))
+            .execute(write.raw())
+            .await;
+        match forgotten {
+            Ok(done) => done.rows_affected() > 0,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting old answers failed"
+                );
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+                false
             }
         }
     }
@@ -234,6 +258,7 @@ impl Writer {
 
     /// Runs a group of jobs as one transaction and answers all of them.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
+        self.answers += jobs.iter().filter(|job| job.key.is_some()).count();
         let answers = match self.ready().await {
             Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
             Err(why) => {
@@ -250,6 +275,10 @@ impl Writer {
         }
         for (answer, verdict) in answers.verdicts {
             answer(verdict);
+        }
+        if self.answers >= ledger::FORGET_SLICE {
+            // A tenant that never rests forgets as fast as it learns.
+            self.forget_answers().await;
         }
     }
 
