@@ -178,26 +178,19 @@ impl Writer {
 
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
     async fn rest(&mut self) {
-        if self.unchecked {
-            // Slice by slice: the next one comes at once, unless a write waits.
-            if !self.forget_answers().await {
-                self.checkpoint().await;
-            }
-        } else {
+        if !self.unchecked {
             self.close().await;
-        }
+        } else if self.ready().await.is_err() {
+            // In quarantine there is nothing to bring home; otherwise again after the next pause.
+            self.unchecked = self.condition.check().is_ok();
+            self.last_write = Instant::now();
+        } else if !self.forget_answers().await {
+            self.checkpoint().await;
+        } // else the next slice comes at once, unless a write waits
     }
 
     async fn checkpoint(&mut self) {
-        let write = match self.ready().await {
-            Ok((write, _)) => write,
-            Err(_logged) => {
-                // In quarantine there is nothing to bring home; otherwise again after the next pause.
-                self.unchecked = self.condition.check().is_ok();
-                self.last_write = Instant::now();
-                return;
-            }
-        };
+        let Some(write) = &mut self.write else { return };
         match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
             Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
@@ -209,7 +202,6 @@ impl Writer {
                     error = &error as &dyn std::error::Error,
                     "checkpointing an idle tenant failed"
                 );
-                self.last_write = Instant::now();
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
             }
         }
@@ -253,6 +245,7 @@ impl Writer {
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
         // A commit that failed may yet be in the WAL.
         self.unchecked = true;
+        self.last_write = Instant::now();
         self.close().await;
     }
 
