@@ -131,6 +131,33 @@ impl PointRead for Broken {
 }
 
 #[tokio::test]
+async fn a_unit_that_panics_fails_alone() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    let plug = Plug::reader(&db).await;
+    let panics = queue(db.read(async |read| {
+        count(read).await?;
+        std::panic::resume_unwind(Box::new("the unit panics"))
+    }));
+    let early = queue(db.read(panics_at_once));
+    let after = queue(db.read(count));
+    plug.pull().await;
+
+    let panics: Result<(), _> = panics.await;
+    assert!(matches!(panics, Err(StoreError::Panicked)));
+    assert!(matches!(early.await, Err(StoreError::Panicked)));
+    assert_eq!(after.await.expect("read"), 1);
+}
+
+fn panics_at_once<'a>(
+    _read: &'a mut crm_cell::tenancy::Read,
+) -> futures_util::future::BoxFuture<'a, Result<(), StoreError>> {
+    std::panic::resume_unwind(Box::new("the unit panics"))
+}
+
+#[tokio::test]
 async fn point_reads_answer_each_id_by_itself() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;

@@ -75,7 +75,10 @@ where
             if answer.is_closed() {
                 return; // nobody waits for it any more, and a read has no effect
             }
-            let ran = AssertUnwindSafe(unit(read)).catch_unwind().await;
+            // The call is inside too: a function may panic before it returns its future.
+            let ran = AssertUnwindSafe(async move { unit(read).await })
+                .catch_unwind()
+                .await;
             let _gone = answer.send(ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle));
         }
         .boxed()

@@ -66,35 +66,39 @@ where
     let (sender, receiver) = oneshot::channel();
     let run: Run = Box::new(move |turn| {
         async move {
-            let (result, response) = match turn {
-                Turn::Refuse(why) => (Err(why), None),
-                Turn::Replay(stored) => (
-                    serde_json::from_str(&stored)
-                        .map(|value| Done {
-                            value,
-                            replayed: true,
-                        })
-                        .map_err(StoreError::from),
-                    None,
-                ),
-                Turn::Run(write, keep) => {
-                    let ran = AssertUnwindSafe(unit(write)).catch_unwind().await;
-                    match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
-                        Ok(value) => {
-                            match keep.then(|| serde_json::value::to_raw_value(&value)).transpose() {
-                                Ok(response) => (
-                                    Ok(Done {
-                                        value,
-                                        replayed: false,
-                                    }),
-                                    response,
-                                ),
-                                Err(error) => (Err(error.into()), None),
-                            }
-                        }
-                        Err(error) => (Err(error), None),
+            // Everything that the caller's types do is inside: a panic must not take the writer along.
+            let ran = async move {
+                match turn {
+                    Turn::Refuse(why) => Err(why),
+                    Turn::Replay(stored) => {
+                        let value = serde_json::from_str(&stored)?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: true,
+                            },
+                            None,
+                        ))
+                    }
+                    Turn::Run(write, keep) => {
+                        let value = unit(write).await?;
+                        let response = keep
+                            .then(|| serde_json::value::to_raw_value(&value))
+                            .transpose()?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: false,
+                            },
+                            response,
+                        ))
                     }
                 }
+            };
+            let ran = AssertUnwindSafe(ran).catch_unwind().await;
+            let (result, response) = match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
+                Ok((done, response)) => (Ok(done), response),
+                Err(error) => (Err(error), None),
             };
             let ok = result.is_ok();
             let answer: Answer = Box::new(move |durable| {
