@@ -97,6 +97,39 @@ async fn several_statements_in_one_string_are_admitted() {
 }
 
 #[tokio::test]
+async fn a_read_cannot_write() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    for sql in [
+        "delete from customers",
+        "with x as (select 1) delete from customers",
+        "select 1; delete from customers",
+        "pragma query_only = off",
+        "begin immediate",
+        "commit",
+        "create temp table t (x)",
+        "attach ':memory:' as other",
+    ] {
+        let plug = Plug::reader(&db).await;
+        let before = queue(db.read(async |read| ids(read, "select id from customers").await));
+        let refused = queue(db.read(async move |read| {
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut *read).await?;
+            Ok(())
+        }));
+        let after = queue(db.read(async |read| ids(read, "select id from customers").await));
+        plug.pull().await;
+
+        assert_eq!(before.await.expect("read"), ["one"], "{sql}");
+        let refused = refused.await;
+        assert!(matches!(refused, Err(StoreError::Sql(_))), "{sql}: {refused:?}");
+        assert_eq!(after.await.expect("innocent of the same batch"), ["one"], "{sql}");
+    }
+    assert_eq!(cell.counter(|c| &c.discarded), 0);
+}
+
+#[tokio::test]
 async fn a_statement_that_nobody_waits_for_cannot_publish_half_a_group() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;

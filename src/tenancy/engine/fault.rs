@@ -72,6 +72,13 @@ pub(crate) fn fault_of(error: &Error) -> Option<Fault> {
     }
 }
 
+/// Whether the statement was refused because its connection is `query_only`. The other read-only errors have extended
+/// codes.
+pub(super) fn is_query_only(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.and_then(|code| code.parse().ok()) == Some(libsqlite3_sys::SQLITE_READONLY)
+}
+
 impl From<Fault> for Reason {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -84,21 +91,15 @@ impl From<Fault> for Reason {
     }
 }
 
-/// A unit's error as its caller should see it: a fault of the tenant's file is not a defect of this program.
-pub(super) fn settle(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Sql(error) => match fault_of(&error) {
-            Some(fault) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a statement met a fault"
-                );
-                Unavailable::not_written(fault.into()).into()
-            }
-            None => StoreError::Sql(error),
-        },
-        other => other,
-    }
+/// The error of a unit that met `fault`, as its caller should see it. Without a fault the unit's own error stands: a
+/// statement that was refused is a defect of this program, not of the tenant's file.
+pub(super) fn settle(error: StoreError, fault: Option<Fault>) -> StoreError {
+    let Some(fault) = fault else { return error };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a unit of work met a fault"
+    );
+    Unavailable::not_written(fault.into()).into()
 }
 
 /// Why a tenant is unavailable when its file cannot be opened; a damaged file is quarantined.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt, StreamExt, TryFutureExt};
+use futures_util::{FutureExt, StreamExt};
 use sqlx::sqlite::{SqliteConnection, SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo};
 use sqlx::{AssertSqlSafe, Describe, Either, Execute, Executor, SqlStr, Sqlite};
 use uuid::Uuid;
 
 use super::Shared;
 use super::connection::Connection;
-use super::fault::{Fault, fault_of};
+use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
 use crate::domain::{Clock, IdSource, Masking, Timestamp};
 use crate::tenancy::StoreError;
@@ -151,8 +151,12 @@ impl Read {
     }
 
     /// Splits the handle into what runs a statement and what remembers its failure.
-    fn parts(&mut self) -> (&mut SqliteConnection, &mut Option<Fault>) {
-        (self.connection.raw(), &mut self.fault)
+    fn parts(&mut self) -> (&mut SqliteConnection, Latch<'_>) {
+        let latch = Latch {
+            fault: &mut self.fault,
+            writable: self.writable,
+        };
+        (self.connection.raw(), latch)
     }
 }
 
@@ -214,7 +218,7 @@ impl<'c> Executor<'c> for &'c mut Read {
     {
         let (sql, arguments, persistent) = take(query);
         let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
-        let (connection, fault) = self.parts();
+        let (connection, mut latch) = self.parts();
         let rows = match admitted {
             Err(refused) => return stream::once(ready(Err(refused))).boxed(),
             Ok((sql, Some(arguments))) => {
@@ -222,7 +226,7 @@ impl<'c> Executor<'c> for &'c mut Read {
             }
             Ok((sql, None)) => connection.fetch_many(sqlx::raw_sql(sql)),
         };
-        rows.inspect(|row| note(fault, row)).boxed()
+        rows.inspect(move |row| latch.note(row)).boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
@@ -232,7 +236,7 @@ impl<'c> Executor<'c> for &'c mut Read {
     {
         let (sql, arguments, persistent) = take(query);
         let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
-        let (connection, fault) = self.parts();
+        let (connection, mut latch) = self.parts();
         let row = match admitted {
             Err(refused) => return ready(Err(refused)).boxed(),
             Ok((sql, Some(arguments))) => {
@@ -240,7 +244,7 @@ impl<'c> Executor<'c> for &'c mut Read {
             }
             Ok((sql, None)) => connection.fetch_optional(sqlx::raw_sql(sql)),
         };
-        row.inspect(|row| note(fault, row)).boxed()
+        row.inspect(move |row| latch.note(row)).boxed()
     }
 
     fn prepare_with<'e>(
@@ -251,10 +255,10 @@ impl<'c> Executor<'c> for &'c mut Read {
     where
         'c: 'e,
     {
-        let (connection, fault) = self.parts();
+        let (connection, mut latch) = self.parts();
         connection
             .prepare_with(sql, parameters)
-            .inspect_err(|error| latch(fault, error))
+            .inspect(move |prepared| latch.note(prepared))
             .boxed()
     }
 
@@ -266,15 +270,19 @@ impl<'c> Executor<'c> for &'c mut Read {
     }
 }
 
-fn note<T>(fault: &mut Option<Fault>, outcome: &Result<T, sqlx::Error>) {
-    if let Err(error) = outcome {
-        latch(fault, error);
-    }
+/// Remembers the first fault of a unit's statements.
+struct Latch<'a> {
+    fault: &'a mut Option<Fault>,
+    writable: bool,
 }
 
-fn latch(fault: &mut Option<Fault>, error: &sqlx::Error) {
-    if fault.is_none() {
-        *fault = fault_of(error);
+impl Latch<'_> {
+    fn note<T>(&mut self, outcome: &Result<T, sqlx::Error>) {
+        let Err(error) = outcome else { return };
+        // What `query_only` refuses has done nothing: the snapshot stands.
+        if self.fault.is_none() && (self.writable || !is_query_only(error)) {
+            *self.fault = fault_of(error);
+        }
     }
 }
 

@@ -76,10 +76,11 @@ where
                 return; // nobody waits for it any more, and a read has no effect
             }
             // The call is inside too: a function may panic before it returns its future.
-            let ran = AssertUnwindSafe(async move { unit(read).await })
+            let ran = AssertUnwindSafe(async { unit(&mut *read).await })
                 .catch_unwind()
                 .await;
-            let _gone = answer.send(ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle));
+            let ran = ran.unwrap_or(Err(StoreError::Panicked));
+            let _gone = answer.send(ran.map_err(|error| settle(error, read.fault)));
         }
         .boxed()
     });

@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::CHECKPOINT;
-use super::fault::settle;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
 use super::{Condition, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
@@ -96,7 +95,7 @@ where
                 }
             };
             let ran = AssertUnwindSafe(ran).catch_unwind().await;
-            let (result, response) = match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
+            let (result, response) = match ran.unwrap_or(Err(StoreError::Panicked)) {
                 Ok((done, response)) => (Ok(done), response),
                 Err(error) => (Err(error), None),
             };
@@ -398,6 +397,7 @@ impl Group {
         let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
         write.connection().deadline().clear();
         if let Some(fault) = write.fault.take() {
+            tracing::warn!(?fault, "a unit of work met a fault");
             // Whatever the unit returned, it failed. Did the transaction survive?
             write.changes.truncate(mark);
             self.failed
