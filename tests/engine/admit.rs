@@ -48,6 +48,32 @@ async fn try_to_escape(db: &TenantDb, sql: &'static str) -> Result<String, Store
 }
 
 #[tokio::test]
+async fn a_unit_that_meddles_with_the_transaction_is_refused_alone() {
+    for sql in FORBIDDEN {
+        let cell = Cell::open().await;
+        let db = cell.db("acme").await;
+
+        let plug = Plug::writer(&db).await;
+        let good = queue(add(&db, "good"));
+        let meddler = queue(try_to_escape(&db, sql));
+        let better = queue(add(&db, "better"));
+        plug.pull().await;
+
+        good.await.expect("written");
+        let refused = meddler.await.expect_err(sql);
+        better.await.expect("written");
+        assert!(
+            matches!(&refused, StoreError::Sql(error) if error.to_string().contains("refused")),
+            "{sql}: {refused:?}"
+        );
+        let found = tables(&db).await;
+        assert_eq!(found.customers, ["better", "good"], "{sql}");
+        assert_eq!(found.journal, ["better", "good"], "{sql}");
+        assert_eq!(cell.counter(|c| &c.discarded), 0, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_that_the_unit_swallows_does_not_harm_it() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;

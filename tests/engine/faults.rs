@@ -111,3 +111,38 @@ async fn a_unit_that_swallows_a_fault_is_refused_all_the_same() {
     let good: Vec<String> = [before.await, after.await].into_iter().flatten().collect();
     assert_eq!(tables(&db).await, Tables::of(good));
 }
+
+#[tokio::test]
+async fn a_unit_that_rolls_back_by_conflict_clause_cannot_leave_strays() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "taken").await.expect("written");
+
+    let plug = Plug::writer(&db).await;
+    let before = queue(keyed(&db, "before".to_owned()));
+    let offender = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        let sql = "insert or rollback into customers (id, name, name_key, owner_id, created_at, updated_at) \
+                   values ('x', 'x', 'taken', 'me', 0, 0)";
+        sqlx::query(sql)
+            .execute(&mut *tx)
+            .await
+            .expect_err("the name is taken, or the statement refused");
+        insert(tx, "stray").await
+    }));
+    let after = queue(keyed(&db, "after".to_owned()));
+    plug.pull().await;
+
+    let mut acknowledged: Vec<String> = [before.await, offender.await.map(|done| done.value), after.await]
+        .into_iter()
+        .flatten()
+        .collect();
+    acknowledged.push("taken".to_owned());
+    acknowledged.sort();
+    let found = tables(&db).await;
+    assert_eq!((&found.customers, &found.journal), (&acknowledged, &acknowledged));
+    assert_eq!(
+        acknowledged,
+        ["after", "before", "stray", "taken"],
+        "and nobody else is harmed"
+    );
+}

@@ -110,7 +110,8 @@ impl Read {
     }
 
     /// The gate of every statement: refuses it once the unit met a fatal error, and refuses any statement that is not
-    /// a query or a change of rows (a unit that ran `commit` would publish half of its group). Adds the prefix.
+    /// a query or a change of rows (a unit that ran `commit` would publish half of its group), or that may roll back
+    /// more than itself (`insert or rollback`). Adds the prefix.
     fn admit(&mut self, sql: &SqlStr) -> Result<SqlStr, sqlx::Error> {
         if self.fault.is_some() {
             return Err(sqlx::Error::Protocol(
@@ -118,6 +119,15 @@ impl Read {
             ));
         }
         let text = sql.as_str();
+        if text
+            .as_bytes()
+            .windows(8)
+            .any(|word| word.eq_ignore_ascii_case(b"rollback"))
+        {
+            return Err(sqlx::Error::Protocol(
+                "refused: the transaction is not the unit's to roll back".into(),
+            ));
+        }
         for statement in text
             .split(';')
             .map(str::trim_start)
