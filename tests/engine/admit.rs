@@ -156,6 +156,31 @@ async fn a_read_cannot_write() {
 }
 
 #[tokio::test]
+async fn a_statement_that_is_never_sent_does_not_keep_an_earlier_units_rows() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+
+    let plug = Plug::writer(&db).await;
+    let refused = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        insert(tx, "refused").await?;
+        Err::<(), _>(rule())
+    }));
+    let careless = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        drop(sqlx::query("select id from customers").fetch(&mut *tx)); // sqlx sends nothing before the first poll
+        Ok(())
+    }));
+    let good = queue(add(&db, "good"));
+    plug.pull().await;
+
+    assert!(refused.await.is_err());
+    let _either = careless.await;
+    let good = good.await.is_ok();
+    let found = tables(&db).await;
+    assert_eq!(found.customers, found.journal, "no row without its journal entry");
+    assert_eq!(found.customers, if good { vec!["good"] } else { vec![] });
+}
+
+#[tokio::test]
 async fn a_statement_that_nobody_waits_for_cannot_publish_half_a_group() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;

@@ -80,7 +80,7 @@ where
                 .catch_unwind()
                 .await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));
-            let _gone = answer.send(ran.map_err(|error| settle(error, read.fault)));
+            let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
         .boxed()
     });
@@ -219,7 +219,7 @@ async fn run_units(read: &mut Read, units: Vec<Job>, shared: &Shared) -> Option<
         read.connection().deadline().set(shared.settings.read_deadline);
         run(Ok(&mut *read)).await;
         read.connection().deadline().clear();
-        fault = fault.or(read.fault.take());
+        fault = fault.or(read.fault());
     }
     let snapshot_is_open = std::mem::replace(&mut read.prefix, Prefix::None) == Prefix::None;
     if snapshot_is_open && let Err(error) = sqlx::query("commit").execute(read.raw()).await {

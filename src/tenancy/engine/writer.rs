@@ -396,7 +396,7 @@ impl Group {
         write.connection().deadline().set(shared.settings.write_deadline);
         let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
         write.connection().deadline().clear();
-        if let Some(fault) = write.fault.take() {
+        if let Some(fault) = write.fault() {
             tracing::warn!(?fault, "a unit of work met a fault");
             // Whatever the unit returned, it failed. Did the transaction survive?
             write.changes.truncate(mark);
