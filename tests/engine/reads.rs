@@ -118,6 +118,37 @@ async fn a_read_past_its_deadline_is_aborted_alone() {
     );
 }
 
+#[tokio::test]
+async fn a_reader_that_met_a_second_worse_fault_is_replaced() {
+    let mut setup = Setup::default();
+    setup.storage.read_deadline = Duration::from_millis(50);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    let plug = Plug::reader(&db).await;
+    let endless = queue(db.point_read::<Endless>("one".to_owned()));
+    let broken = queue(db.point_read::<Broken>("one".to_owned()));
+    plug.pull().await;
+
+    assert!(endless.await.is_err() && broken.await.is_err());
+    assert_eq!(db.read(count).await.expect("read"), 1);
+    assert_eq!(cell.counter(|c| &c.discarded), 1);
+}
+
+/// A point read that never ends.
+#[derive(Debug)]
+struct Endless;
+
+impl PointRead for Endless {
+    const SQL: &'static str = "with recursive c(n) as (select 1 union all select n + 1 from c) \
+        select j.key, (select count(*) from c) from json_each(?1) j";
+
+    fn from_row(_row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self)
+    }
+}
+
 /// A point read that meets a fault after which a connection is replaced: it tries to write.
 #[derive(Debug)]
 pub(crate) struct Broken;

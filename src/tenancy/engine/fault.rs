@@ -34,6 +34,17 @@ impl Fault {
     }
 }
 
+/// The worse of two faults: one that discards the connection, if either does, and of those damage to the file.
+pub(super) fn worse(a: Option<Fault>, b: Option<Fault>) -> Option<Fault> {
+    let badness = |fault: &Option<Fault>| match fault {
+        None => 0,
+        Some(fault) if !fault.discards_connection() => 1,
+        Some(Fault::Corrupt) => 3,
+        Some(_) => 2,
+    };
+    if badness(&b) > badness(&a) { b } else { a }
+}
+
 /// Whether `error` means that the transaction it happened in may be gone.
 ///
 /// After `SQLITE_FULL` and its like SQLite undoes either the one statement or the whole transaction; in the second case
