@@ -221,6 +221,30 @@ async fn a_twin_waits_two_seconds_and_then_is_told_to_come_back() {
     assert_eq!(tables(&db).await.customers, ["slow"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_twin_of_a_write_whose_caller_is_gone_does_not_wait_longer() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    let (running, is_running) = oneshot::channel();
+    let first = queue(slow(&db, running));
+    is_running.await.expect("the unit has its turn");
+    drop(first);
+
+    let start = Instant::now();
+    let retry = db
+        .write(by("me"), key("k"), async |tx: &mut Write| {
+            insert(tx, "retry").await
+        })
+        .await;
+    let waited = start.elapsed();
+
+    assert!(
+        matches!(retry, Err(StoreError::InProgress)),
+        "{retry:?} after {waited:?}"
+    );
+    assert!(waited < Duration::from_millis(2800), "{waited:?}");
+}
+
 /// Writes `count` times nothing, each with a key.
 async fn remember(db: &Arc<TenantDb>, prefix: &str, count: usize) {
     let plug = Plug::writer(db).await;

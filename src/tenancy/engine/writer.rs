@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::CHECKPOINT;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
-use super::{Condition, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Condition, Counters, Fault, OpenFile, Role, Running, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -56,6 +56,7 @@ struct Ran {
 pub(super) fn job<T, F>(
     actor: Actor,
     key: Option<IdempotencyKey>,
+    running: Option<Running>,
     unit: F,
 ) -> (Job, oneshot::Receiver<Result<Done<T>, StoreError>>)
 where
@@ -101,6 +102,7 @@ where
             };
             let ok = result.is_ok();
             let answer: Answer = Box::new(move |durable| {
+                drop(running);
                 let _gone = sender.send(match (durable, result) {
                     // A unit's own refusal stands unless it rested on rows that are gone.
                     (Ok(()), result) => result,
