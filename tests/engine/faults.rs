@@ -113,6 +113,34 @@ async fn a_unit_that_swallows_a_fault_is_refused_all_the_same() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_durable_is_replayed_though_the_group_is_lost() {
+    let cell = impatient().await;
+    let db = cell.db("acme").await;
+    keyed(&db, "early".to_owned()).await.expect("written");
+
+    let plug = Plug::writer(&db).await;
+    let retry = queue(keyed(&db, "early".to_owned()));
+    let reused = queue(db.write(
+        by("me"),
+        crate::support::key_of("early", "other"),
+        async |tx: &mut Write| insert(tx, "other").await,
+    ));
+    let offender = queue(db.write(by("me"), None, write_for_ever_unit));
+    let late_retry = queue(keyed(&db, "early".to_owned()));
+    plug.pull().await;
+
+    assert!(offender.await.is_err());
+    // "Not written" would be a lie: the write of this key is there.
+    assert_eq!(retry.await.expect("replayed"), "early");
+    assert!(matches!(reused.await, Err(StoreError::KeyReused)));
+    assert_eq!(late_retry.await.expect("replayed"), "early");
+}
+
+async fn write_for_ever_unit(tx: &mut Write) -> Result<(), StoreError> {
+    write_for_ever(tx).await
+}
+
+#[tokio::test]
 async fn a_unit_that_rolls_back_by_conflict_clause_cannot_leave_strays() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;

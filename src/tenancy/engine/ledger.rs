@@ -68,6 +68,8 @@ pub struct IdempotencyKey {
 pub(super) struct Stored {
     pub(super) fingerprint: String,
     pub(super) response: String,
+    /// That unit's transaction has been committed.
+    pub(super) is_durable: bool,
 }
 
 /// Begins a group: the transaction, the savepoint of its first unit, and the answers already given to its keys.
@@ -205,6 +207,7 @@ pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::E
         Stored {
             fingerprint: row.try_get(1)?,
             response: row.try_get(2)?,
+            is_durable: true,
         },
     ))
 }

@@ -122,6 +122,14 @@ async fn refuse(job: Job, why: StoreError) {
     (ran.answer)(Ok(()));
 }
 
+/// Gives a job an earlier answer to its key.
+async fn replay(job: Job, turn: Turn<'static>, shared: &Shared) -> Answer {
+    if matches!(turn, Turn::Replay(_)) {
+        shared.counters.replays.fetch_add(1, Ordering::Relaxed);
+    }
+    (job.run)(turn).await.answer
+}
+
 /// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
 pub(super) struct Writer {
     file: OpenFile,
@@ -349,7 +357,10 @@ impl Group {
                 };
                 let why = Unavailable::not_written(reason);
                 for job in waiting {
-                    refuse(job, why.clone().into()).await;
+                    match self.earlier(&job) {
+                        Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
+                        _ => refuse(job, why.clone().into()).await,
+                    }
                 }
                 return self.lost(fault, &why);
             }
@@ -376,21 +387,27 @@ impl Group {
         Ok(())
     }
 
+    /// What takes the place of a job whose key has been answered, and whether that answer is durable already.
+    fn earlier(&self, job: &Job) -> Option<(Turn<'static>, bool)> {
+        let key = job.key.as_ref()?;
+        let stored = self.seen.get(&key.key)?;
+        let turn = if stored.fingerprint == key.fingerprint {
+            Turn::Replay(stored.response.clone())
+        } else {
+            Turn::Refuse(StoreError::KeyReused)
+        };
+        Some((turn, stored.is_durable))
+    }
+
     /// Gives one job its turn. `Err`: the whole transaction is lost.
     async fn turn(&mut self, write: &mut Write, job: Job, shared: &Shared) -> Result<(), Fault> {
-        if let Some(earlier) = job
-            .key
-            .as_ref()
-            .and_then(|key| Some((key, self.seen.get(&key.key)?)))
-        {
-            let (key, stored) = earlier;
-            let turn = if stored.fingerprint == key.fingerprint {
-                shared.counters.replays.fetch_add(1, Ordering::Relaxed);
-                Turn::Replay(stored.response.clone())
+        if let Some((turn, is_durable)) = self.earlier(&job) {
+            let answer = replay(job, turn, shared).await;
+            if is_durable {
+                answer(Ok(())); // whatever becomes of this group: to say "not written" would be wrong
             } else {
-                Turn::Refuse(StoreError::KeyReused)
-            };
-            self.ran.push((job.run)(turn).await.answer);
+                self.ran.push(answer);
+            }
             return Ok(());
         }
         let mark = write.changes.len();
@@ -425,6 +442,7 @@ impl Group {
                 let stored = Stored {
                     fingerprint: key.fingerprint.clone(),
                     response: response.get().to_owned(),
+                    is_durable: false,
                 };
                 self.seen.insert(key.key.clone(), stored);
                 self.entries.add_answer(key, response, now);
