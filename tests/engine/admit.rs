@@ -48,6 +48,32 @@ async fn try_to_escape(db: &TenantDb, sql: &'static str) -> Result<String, Store
 }
 
 #[tokio::test]
+async fn a_unit_that_meddles_with_the_transaction_is_refused_alone() {
+    for sql in FORBIDDEN {
+        let cell = Cell::open().await;
+        let db = cell.db("acme").await;
+
+        let plug = Plug::writer(&db).await;
+        let good = queue(add(&db, "good"));
+        let meddler = queue(try_to_escape(&db, sql));
+        let better = queue(add(&db, "better"));
+        plug.pull().await;
+
+        good.await.expect("written");
+        let refused = meddler.await.expect_err(sql);
+        better.await.expect("written");
+        assert!(
+            matches!(&refused, StoreError::Sql(error) if error.to_string().contains("refused")),
+            "{sql}: {refused:?}"
+        );
+        let found = tables(&db).await;
+        assert_eq!(found.customers, ["better", "good"], "{sql}");
+        assert_eq!(found.journal, ["better", "good"], "{sql}");
+        assert_eq!(cell.counter(|c| &c.discarded), 0, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_that_the_unit_swallows_does_not_harm_it() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;
@@ -94,6 +120,64 @@ async fn several_statements_in_one_string_are_admitted() {
         .await
         .expect("read");
     assert_eq!(places, [("here".to_owned(), "here".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_read_cannot_write() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    for sql in [
+        "delete from customers",
+        "with x as (select 1) delete from customers",
+        "select 1; delete from customers",
+        "pragma query_only = off",
+        "begin immediate",
+        "commit",
+        "create temp table t (x)",
+        "attach ':memory:' as other",
+    ] {
+        let plug = Plug::reader(&db).await;
+        let before = queue(db.read(async |read| ids(read, "select id from customers").await));
+        let refused = queue(db.read(async move |read| {
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut *read).await?;
+            Ok(())
+        }));
+        let after = queue(db.read(async |read| ids(read, "select id from customers").await));
+        plug.pull().await;
+
+        assert_eq!(before.await.expect("read"), ["one"], "{sql}");
+        let refused = refused.await;
+        assert!(matches!(refused, Err(StoreError::Sql(_))), "{sql}: {refused:?}");
+        assert_eq!(after.await.expect("innocent of the same batch"), ["one"], "{sql}");
+    }
+    assert_eq!(cell.counter(|c| &c.discarded), 0);
+}
+
+#[tokio::test]
+async fn a_statement_that_is_never_sent_does_not_keep_an_earlier_units_rows() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+
+    let plug = Plug::writer(&db).await;
+    let refused = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        insert(tx, "refused").await?;
+        Err::<(), _>(rule())
+    }));
+    let careless = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        drop(sqlx::query("select id from customers").fetch(&mut *tx)); // sqlx sends nothing before the first poll
+        Ok(())
+    }));
+    let good = queue(add(&db, "good"));
+    plug.pull().await;
+
+    assert!(refused.await.is_err());
+    let _either = careless.await;
+    let good = good.await.is_ok();
+    let found = tables(&db).await;
+    assert_eq!(found.customers, found.journal, "no row without its journal entry");
+    assert_eq!(found.customers, if good { vec!["good"] } else { vec![] });
 }
 
 #[tokio::test]

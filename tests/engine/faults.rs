@@ -111,3 +111,66 @@ async fn a_unit_that_swallows_a_fault_is_refused_all_the_same() {
     let good: Vec<String> = [before.await, after.await].into_iter().flatten().collect();
     assert_eq!(tables(&db).await, Tables::of(good));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_durable_is_replayed_though_the_group_is_lost() {
+    let cell = impatient().await;
+    let db = cell.db("acme").await;
+    keyed(&db, "early".to_owned()).await.expect("written");
+
+    let plug = Plug::writer(&db).await;
+    let retry = queue(keyed(&db, "early".to_owned()));
+    let reused = queue(db.write(
+        by("me"),
+        crate::support::key_of("early", "other"),
+        async |tx: &mut Write| insert(tx, "other").await,
+    ));
+    let offender = queue(db.write(by("me"), None, write_for_ever_unit));
+    let late_retry = queue(keyed(&db, "early".to_owned()));
+    plug.pull().await;
+
+    assert!(offender.await.is_err());
+    // "Not written" would be a lie: the write of this key is there.
+    assert_eq!(retry.await.expect("replayed"), "early");
+    assert!(matches!(reused.await, Err(StoreError::KeyReused)));
+    assert_eq!(late_retry.await.expect("replayed"), "early");
+}
+
+async fn write_for_ever_unit(tx: &mut Write) -> Result<(), StoreError> {
+    write_for_ever(tx).await
+}
+
+#[tokio::test]
+async fn a_unit_that_rolls_back_by_conflict_clause_cannot_leave_strays() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "taken").await.expect("written");
+
+    let plug = Plug::writer(&db).await;
+    let before = queue(keyed(&db, "before".to_owned()));
+    let offender = queue(db.write(by("me"), None, async |tx: &mut Write| {
+        let sql = "insert or rollback into customers (id, name, name_key, owner_id, created_at, updated_at) \
+                   values ('x', 'x', 'taken', 'me', 0, 0)";
+        sqlx::query(sql)
+            .execute(&mut *tx)
+            .await
+            .expect_err("the name is taken, or the statement refused");
+        insert(tx, "stray").await
+    }));
+    let after = queue(keyed(&db, "after".to_owned()));
+    plug.pull().await;
+
+    let mut acknowledged: Vec<String> = [before.await, offender.await.map(|done| done.value), after.await]
+        .into_iter()
+        .flatten()
+        .collect();
+    acknowledged.push("taken".to_owned());
+    acknowledged.sort();
+    let found = tables(&db).await;
+    assert_eq!((&found.customers, &found.journal), (&acknowledged, &acknowledged));
+    assert_eq!(
+        acknowledged,
+        ["after", "before", "stray", "taken"],
+        "and nobody else is harmed"
+    );
+}

@@ -176,6 +176,43 @@ async fn a_unit_that_swallows_a_unique_conflict_keeps_its_other_rows() {
     assert_eq!(tables(&db).await.journal, ["after", "before", "taken"]);
 }
 
+/// A function that returns a future may panic before there is one.
+fn panics_at_once<'a>(_tx: &'a mut Write) -> futures_util::future::BoxFuture<'a, Result<(), StoreError>> {
+    std::panic::resume_unwind(Box::new("the unit panics"))
+}
+
+/// An answer that cannot be written as JSON without a panic.
+#[derive(Debug, serde::Deserialize)]
+struct Unserializable;
+
+impl serde::Serialize for Unserializable {
+    fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        std::panic::resume_unwind(Box::new("the answer panics"))
+    }
+}
+
+#[tokio::test]
+async fn a_panic_outside_the_units_future_fails_that_unit_alone() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+
+    let plug = Plug::writer(&db).await;
+    let before = queue(add(&db, "before"));
+    let early = queue(db.write(by("me"), None, panics_at_once));
+    let late = queue(db.write(by("me"), key("k"), async move |tx| {
+        insert(tx, "late").await?;
+        Ok(Unserializable)
+    }));
+    let after = queue(add(&db, "after"));
+    plug.pull().await;
+
+    before.await.expect("written");
+    assert!(matches!(early.await, Err(StoreError::Panicked)));
+    assert!(matches!(late.await, Err(StoreError::Panicked)));
+    after.await.expect("written");
+    assert_eq!(tables(&db).await.customers, ["after", "before"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_runs_to_its_end_though_its_caller_is_gone() {
     const CALLERS: usize = 50;

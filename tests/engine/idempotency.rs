@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::support::{
-    Cell, Plug, Queued, Setup, add, by, insert, insert_row, key, key_of, queue, rule, tables, toil,
+    Cell, Plug, Queued, Setup, by, insert, insert_row, key, key_of, queue, rule, tables, toil, until,
 };
 
 /// Adds a customer of a fresh id; the answer tells the runs of the unit apart.
@@ -219,4 +219,91 @@ async fn a_twin_waits_two_seconds_and_then_is_told_to_come_back() {
         }
     );
     assert_eq!(tables(&db).await.customers, ["slow"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_twin_of_a_write_whose_caller_is_gone_does_not_wait_longer() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    let (running, is_running) = oneshot::channel();
+    let first = queue(slow(&db, running));
+    is_running.await.expect("the unit has its turn");
+    drop(first);
+
+    let start = Instant::now();
+    let retry = db
+        .write(by("me"), key("k"), async |tx: &mut Write| {
+            insert(tx, "retry").await
+        })
+        .await;
+    let waited = start.elapsed();
+
+    assert!(
+        matches!(retry, Err(StoreError::InProgress)),
+        "{retry:?} after {waited:?}"
+    );
+    assert!(waited < Duration::from_millis(2800), "{waited:?}");
+}
+
+/// Writes `count` times nothing, each with a key.
+async fn remember(db: &Arc<TenantDb>, prefix: &str, count: usize) {
+    let plug = Plug::writer(db).await;
+    let answers: Vec<_> = (0..count)
+        .map(|n| {
+            let unit = async |_tx: &mut Write| Ok(());
+            queue(db.write(by("me"), key(&format!("{prefix}{n}")), unit))
+        })
+        .collect();
+    plug.pull().await;
+    for answer in join_all(answers).await {
+        answer.expect("answered");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_tenant_forgets_answers_too_old_to_be_asked_for() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
+    let mut setup = Setup {
+        clock: clock.clone(),
+        ..Setup::default()
+    };
+    setup.storage.checkpoint_after = Duration::from_millis(50);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    remember(&db, "old", 1200).await;
+
+    clock.advance(Duration::from_secs(8 * 24 * 3600));
+    fresh(&db, "young", "f").await.expect("written");
+
+    until("only the young answer is kept", async || {
+        tables(&db).await.idempotency == ["young"]
+    })
+    .await;
+    until("the tenant is checkpointed", async || {
+        cell.counter(|c| &c.checkpoints) > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_never_rests_forgets_as_fast_as_it_learns() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
+    let mut setup = Setup {
+        clock: clock.clone(),
+        ..Setup::default()
+    };
+    setup.storage.checkpoint_after = Duration::from_secs(3600);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+
+    for day in 0..30 {
+        remember(&db, &format!("day{day}-"), 300).await;
+        clock.advance(Duration::from_secs(24 * 3600));
+    }
+
+    let kept = tables(&db).await.idempotency.len();
+    assert!(
+        kept <= 8 * 300 + 2 * 500,
+        "{kept} answers of 9000 are kept, 2400 of them may be asked for"
+    );
 }

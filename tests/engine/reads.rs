@@ -118,6 +118,37 @@ async fn a_read_past_its_deadline_is_aborted_alone() {
     );
 }
 
+#[tokio::test]
+async fn a_reader_that_met_a_second_worse_fault_is_replaced() {
+    let mut setup = Setup::default();
+    setup.storage.read_deadline = Duration::from_millis(50);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    let plug = Plug::reader(&db).await;
+    let endless = queue(db.point_read::<Endless>("one".to_owned()));
+    let broken = queue(db.point_read::<Broken>("one".to_owned()));
+    plug.pull().await;
+
+    assert!(endless.await.is_err() && broken.await.is_err());
+    assert_eq!(db.read(count).await.expect("read"), 1);
+    assert_eq!(cell.counter(|c| &c.discarded), 1);
+}
+
+/// A point read that never ends.
+#[derive(Debug)]
+struct Endless;
+
+impl PointRead for Endless {
+    const SQL: &'static str = "with recursive c(n) as (select 1 union all select n + 1 from c) \
+        select j.key, (select count(*) from c) from json_each(?1) j";
+
+    fn from_row(_row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self)
+    }
+}
+
 /// A point read that meets a fault after which a connection is replaced: it tries to write.
 #[derive(Debug)]
 pub(crate) struct Broken;
@@ -128,6 +159,33 @@ impl PointRead for Broken {
     fn from_row(_row: &SqliteRow) -> Result<Self, sqlx::Error> {
         Ok(Self)
     }
+}
+
+#[tokio::test]
+async fn a_unit_that_panics_fails_alone() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+
+    let plug = Plug::reader(&db).await;
+    let panics = queue(db.read(async |read| {
+        count(read).await?;
+        std::panic::resume_unwind(Box::new("the unit panics"))
+    }));
+    let early = queue(db.read(panics_at_once));
+    let after = queue(db.read(count));
+    plug.pull().await;
+
+    let panics: Result<(), _> = panics.await;
+    assert!(matches!(panics, Err(StoreError::Panicked)));
+    assert!(matches!(early.await, Err(StoreError::Panicked)));
+    assert_eq!(after.await.expect("read"), 1);
+}
+
+fn panics_at_once<'a>(
+    _read: &'a mut crm_cell::tenancy::Read,
+) -> futures_util::future::BoxFuture<'a, Result<(), StoreError>> {
+    std::panic::resume_unwind(Box::new("the unit panics"))
 }
 
 #[tokio::test]
@@ -246,4 +304,36 @@ async fn a_tenant_that_does_not_exist_reads_as_an_empty_one() {
     assert!(unavailable(&written.expect_err("nobody's file")).is_some());
     assert_eq!(empty.read(count).await.expect("read"), 0);
     assert_eq!(std::fs::read_dir(cell.files()).expect("the directory").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_read_does_not_keep_writers_waiting() {
+    let mut setup = Setup::default();
+    setup.storage.checkpoint_after = Duration::from_millis(100);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+    let (reading, is_reading) = oneshot::channel();
+    let (stop, stops) = oneshot::channel::<()>();
+    let long = queue(db.read(async move |read| {
+        count(read).await?;
+        reading.send(()).expect("the test waits");
+        stops.await.expect("the test answers");
+        count(read).await
+    }));
+    is_reading.await.expect("the snapshot is open");
+
+    // The writer is idle, so it wants to checkpoint, and the snapshot is in its way.
+    add(&db, "two").await.expect("written");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    add(&db, "three").await.expect("written");
+
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+    stop.send(()).expect("the read waits");
+    assert_eq!(long.await.expect("read"), 1);
 }

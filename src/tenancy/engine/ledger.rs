@@ -68,6 +68,8 @@ pub struct IdempotencyKey {
 pub(super) struct Stored {
     pub(super) fingerprint: String,
     pub(super) response: String,
+    /// That unit's transaction has been committed.
+    pub(super) is_durable: bool,
 }
 
 /// Begins a group: the transaction, the savepoint of its first unit, and the answers already given to its keys.
@@ -94,11 +96,12 @@ pub(super) const COMMIT: &str = concat!("release u; ", commit_tail!());
 /// Ends a group, undoing its last unit.
 pub(super) const COMMIT_WITHOUT_LAST: &str = concat!("rollback to u; release u; ", commit_tail!());
 
-/// Deletes a slice of the answers that are too old to be asked for. Rows lie in order of age.
-pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where seq in \
-    (select seq from idempotency where seq < ifnull(\
-        (select seq from idempotency where at >= ?1 order by seq limit 1), 9223372036854775807) \
-     order by seq limit 500)";
+/// How many of the oldest answers [`FORGET_ANSWERS`] looks at, at least.
+pub(super) const FORGET_SLICE: usize = 500;
+
+/// Deletes those of the oldest answers that are too old to be asked for. Rows lie in order of age.
+pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where at < ?1 \
+    and seq in (select seq from idempotency order by seq limit ?2)";
 
 /// The rows that a group adds to the ledger.
 #[derive(Debug, Default)]
@@ -204,6 +207,7 @@ pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::E
         Stored {
             fingerprint: row.try_get(1)?,
             response: row.try_get(2)?,
+            is_durable: true,
         },
     ))
 }

@@ -141,8 +141,7 @@ pub struct TenantDb {
     writes: Option<mpsc::Sender<writer::Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
-    /// Keys of the writes that are queued or running, with how many requests carry each.
-    running: Mutex<HashMap<String, usize>>,
+    running: RunningKeys,
 }
 
 /// Whether a tenant may be served; set by its tasks, read by its callers.
@@ -204,7 +203,7 @@ impl TenantDb {
             writes: Some(writes),
             reads,
             condition,
-            running: Mutex::default(),
+            running: RunningKeys::default(),
         }
     }
 
@@ -226,7 +225,7 @@ impl TenantDb {
             writes: None,
             reads,
             condition,
-            running: Mutex::default(),
+            running: RunningKeys::default(),
         }
     }
 
@@ -253,9 +252,9 @@ impl TenantDb {
         let Some(writes) = &self.writes else {
             return Err(Unavailable::not_written(Reason::Stopping).into());
         };
-        let running = key.as_ref().map(|key| Running::enter(&self.running, &key.key));
+        let running = key.as_ref().map(|key| self.running.enter(&key.key));
         let is_twin = running.as_ref().is_some_and(|running| running.is_twin);
-        let (job, answer) = writer::job(actor, key, unit);
+        let (job, answer) = writer::job(actor, key, running, unit);
         writes.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unavailable::not_written(Reason::Stopping).into(),
@@ -319,29 +318,34 @@ impl fmt::Debug for TenantDb {
     }
 }
 
-/// A request's entry in the table of running keys; leaves it when dropped.
-struct Running<'a> {
-    table: &'a Mutex<HashMap<String, usize>>,
+/// The keys of the writes that are queued or running, with how many writes carry each.
+#[derive(Debug, Clone, Default)]
+struct RunningKeys(Arc<Mutex<HashMap<String, usize>>>);
+
+/// A write's entry among the running keys; leaves it when dropped. It goes with the write, not with the request: a
+/// client that gave up and repeats its request meets the twin that it left behind.
+struct Running {
+    keys: RunningKeys,
     key: String,
     is_twin: bool,
 }
 
-impl<'a> Running<'a> {
-    fn enter(table: &'a Mutex<HashMap<String, usize>>, key: &str) -> Self {
-        let mut entries = table.lock().unwrap_or_else(PoisonError::into_inner);
+impl RunningKeys {
+    fn enter(&self, key: &str) -> Running {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let carriers = entries.entry(key.to_owned()).or_insert(0);
         *carriers += 1;
-        Self {
-            table,
+        Running {
+            keys: self.clone(),
             key: key.to_owned(),
             is_twin: *carriers > 1,
         }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut entries = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.keys.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(carriers) = entries.get_mut(&self.key) {
             *carriers -= 1;
             if *carriers == 0 {

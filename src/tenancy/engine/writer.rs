@@ -10,13 +10,14 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use sqlx::Row as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::settle;
+use super::connection::CHECKPOINT;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
-use super::{Condition, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Condition, Counters, Fault, OpenFile, Role, Running, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -55,6 +56,7 @@ struct Ran {
 pub(super) fn job<T, F>(
     actor: Actor,
     key: Option<IdempotencyKey>,
+    running: Option<Running>,
     unit: F,
 ) -> (Job, oneshot::Receiver<Result<Done<T>, StoreError>>)
 where
@@ -64,38 +66,43 @@ where
     let (sender, receiver) = oneshot::channel();
     let run: Run = Box::new(move |turn| {
         async move {
-            let (result, response) = match turn {
-                Turn::Refuse(why) => (Err(why), None),
-                Turn::Replay(stored) => (
-                    serde_json::from_str(&stored)
-                        .map(|value| Done {
-                            value,
-                            replayed: true,
-                        })
-                        .map_err(StoreError::from),
-                    None,
-                ),
-                Turn::Run(write, keep) => {
-                    let ran = AssertUnwindSafe(unit(write)).catch_unwind().await;
-                    match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
-                        Ok(value) => {
-                            match keep.then(|| serde_json::value::to_raw_value(&value)).transpose() {
-                                Ok(response) => (
-                                    Ok(Done {
-                                        value,
-                                        replayed: false,
-                                    }),
-                                    response,
-                                ),
-                                Err(error) => (Err(error.into()), None),
-                            }
-                        }
-                        Err(error) => (Err(error), None),
+            // Everything that the caller's types do is inside: a panic must not take the writer along.
+            let ran = async move {
+                match turn {
+                    Turn::Refuse(why) => Err(why),
+                    Turn::Replay(stored) => {
+                        let value = serde_json::from_str(&stored)?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: true,
+                            },
+                            None,
+                        ))
+                    }
+                    Turn::Run(write, keep) => {
+                        let value = unit(write).await?;
+                        let response = keep
+                            .then(|| serde_json::value::to_raw_value(&value))
+                            .transpose()?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: false,
+                            },
+                            response,
+                        ))
                     }
                 }
             };
+            let ran = AssertUnwindSafe(ran).catch_unwind().await;
+            let (result, response) = match ran.unwrap_or(Err(StoreError::Panicked)) {
+                Ok((done, response)) => (Ok(done), response),
+                Err(error) => (Err(error), None),
+            };
             let ok = result.is_ok();
             let answer: Answer = Box::new(move |durable| {
+                drop(running);
                 let _gone = sender.send(match (durable, result) {
                     // A unit's own refusal stands unless it rested on rows that are gone.
                     (Ok(()), result) => result,
@@ -115,6 +122,14 @@ async fn refuse(job: Job, why: StoreError) {
     (ran.answer)(Ok(()));
 }
 
+/// Gives a job an earlier answer to its key.
+async fn replay(job: Job, turn: Turn<'static>, shared: &Shared) -> Answer {
+    if matches!(turn, Turn::Replay(_)) {
+        shared.counters.replays.fetch_add(1, Ordering::Relaxed);
+    }
+    (job.run)(turn).await.answer
+}
+
 /// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
 pub(super) struct Writer {
     file: OpenFile,
@@ -123,6 +138,8 @@ pub(super) struct Writer {
     write: Option<Write>,
     /// The WAL may hold rows that the main file does not.
     unchecked: bool,
+    /// Writes with a key since old answers were last deleted.
+    answers: usize,
     last_write: Instant,
 }
 
@@ -136,6 +153,7 @@ impl Writer {
             condition,
             write: None,
             unchecked,
+            answers: 0,
             last_write: Instant::now(),
         }
     }
@@ -174,47 +192,55 @@ impl Writer {
 
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
     async fn rest(&mut self) {
-        if self.unchecked {
-            self.checkpoint().await;
-        } else {
+        if !self.unchecked {
             self.close().await;
-        }
+        } else if self.ready().await.is_err() {
+            // In quarantine there is nothing to bring home; otherwise again after the next pause.
+            self.unchecked = self.condition.check().is_ok();
+            self.last_write = Instant::now();
+        } else if !self.forget_answers().await {
+            self.checkpoint().await;
+        } // else the next slice comes at once, unless a write waits
     }
 
     async fn checkpoint(&mut self) {
-        let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
-        let write = match self.ready().await {
-            Ok((write, _)) => write,
-            Err(_logged) => {
-                // In quarantine there is nothing to bring home; otherwise again after the next pause.
-                self.unchecked = self.condition.check().is_ok();
-                self.last_write = Instant::now();
-                return;
-            }
-        };
-        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
-            .bind(forget_before)
-            .execute(write.raw())
-            .await;
-        // A row: (a reader or writer was in the way, frames in the WAL, frames copied).
-        let row: Result<(i64, i64, i64), _> = sqlx::query_as("pragma wal_checkpoint(truncate)")
-            .fetch_one(write.raw())
-            .await;
-        match (forgotten, row) {
-            (Ok(_), Ok((0, _, _))) => {
+        let Some(write) = &mut self.write else { return };
+        match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
+            Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
-            (Ok(_), Ok(_)) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
-            (Err(error), _) | (_, Err(error)) => {
+            Ok(_) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "checkpointing an idle tenant failed"
                 );
-                self.last_write = Instant::now();
-                if let Some(fault) = fault_of(&error) {
-                    self.discard(fault).await;
-                }
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+            }
+        }
+    }
+
+    /// Deletes a slice of the answers that are too old to be asked for. Says whether there may be more of them.
+    async fn forget_answers(&mut self) -> bool {
+        let slice = std::mem::take(&mut self.answers).max(ledger::FORGET_SLICE);
+        let Some(write) = &mut self.write else {
+            return false;
+        };
+        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
+            .bind(self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS)
+            .bind(i64::try_from(slice).unwrap_or(i64::MAX))
+            .execute(write.raw())
+            .await;
+        match forgotten {
+            Ok(done) => done.rows_affected() > 0,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting old answers failed"
+                );
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+                false
             }
         }
     }
@@ -233,11 +259,13 @@ impl Writer {
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
         // A commit that failed may yet be in the WAL.
         self.unchecked = true;
+        self.last_write = Instant::now();
         self.close().await;
     }
 
     /// Runs a group of jobs as one transaction and answers all of them.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
+        self.answers += jobs.iter().filter(|job| job.key.is_some()).count();
         let answers = match self.ready().await {
             Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
             Err(why) => {
@@ -254,6 +282,10 @@ impl Writer {
         }
         for (answer, verdict) in answers.verdicts {
             answer(verdict);
+        }
+        if self.answers >= ledger::FORGET_SLICE {
+            // A tenant that never rests forgets as fast as it learns.
+            self.forget_answers().await;
         }
     }
 
@@ -326,7 +358,10 @@ impl Group {
                 };
                 let why = Unavailable::not_written(reason);
                 for job in waiting {
-                    refuse(job, why.clone().into()).await;
+                    match self.earlier(&job) {
+                        Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
+                        _ => refuse(job, why.clone().into()).await,
+                    }
                 }
                 return self.lost(fault, &why);
             }
@@ -353,21 +388,27 @@ impl Group {
         Ok(())
     }
 
+    /// What takes the place of a job whose key has been answered, and whether that answer is durable already.
+    fn earlier(&self, job: &Job) -> Option<(Turn<'static>, bool)> {
+        let key = job.key.as_ref()?;
+        let stored = self.seen.get(&key.key)?;
+        let turn = if stored.fingerprint == key.fingerprint {
+            Turn::Replay(stored.response.clone())
+        } else {
+            Turn::Refuse(StoreError::KeyReused)
+        };
+        Some((turn, stored.is_durable))
+    }
+
     /// Gives one job its turn. `Err`: the whole transaction is lost.
     async fn turn(&mut self, write: &mut Write, job: Job, shared: &Shared) -> Result<(), Fault> {
-        if let Some(earlier) = job
-            .key
-            .as_ref()
-            .and_then(|key| Some((key, self.seen.get(&key.key)?)))
-        {
-            let (key, stored) = earlier;
-            let turn = if stored.fingerprint == key.fingerprint {
-                shared.counters.replays.fetch_add(1, Ordering::Relaxed);
-                Turn::Replay(stored.response.clone())
+        if let Some((turn, is_durable)) = self.earlier(&job) {
+            let answer = replay(job, turn, shared).await;
+            if is_durable {
+                answer(Ok(())); // whatever becomes of this group: to say "not written" would be wrong
             } else {
-                Turn::Refuse(StoreError::KeyReused)
-            };
-            self.ran.push((job.run)(turn).await.answer);
+                self.ran.push(answer);
+            }
             return Ok(());
         }
         let mark = write.changes.len();
@@ -375,7 +416,8 @@ impl Group {
         write.connection().deadline().set(shared.settings.write_deadline);
         let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
         write.connection().deadline().clear();
-        if let Some(fault) = write.fault.take() {
+        if let Some(fault) = write.fault() {
+            tracing::warn!(?fault, "a unit of work met a fault");
             // Whatever the unit returned, it failed. Did the transaction survive?
             write.changes.truncate(mark);
             self.failed
@@ -403,6 +445,7 @@ impl Group {
                 let stored = Stored {
                     fingerprint: key.fingerprint.clone(),
                     response: response.get().to_owned(),
+                    is_durable: false,
                 };
                 self.seen.insert(key.key.clone(), stored);
                 self.entries.add_answer(key, response, now);
