@@ -16,7 +16,7 @@ pub use wire::{Wire, WireAnswer};
 
 use crm_cell::app::{App, Parts};
 use crm_cell::config::{Config, Sources};
-use crm_cell::domain::{Clock, SystemClock};
+use crm_cell::domain::{Clock, ManualClock, SystemClock, Timestamp};
 use crm_cell::http::State;
 use crm_cell::tenancy::Machine;
 use tempfile::TempDir;
@@ -159,6 +159,13 @@ impl TestApp {
             .as_u64()
             .unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
     }
+}
+
+/// A clock that stands at this moment until it is told to move.
+pub fn clock_at(moment: &str) -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(
+        Timestamp::parse_rfc3339(moment).expect("a moment"),
+    ))
 }
 
 /// The directory of the tenants' files of a service in `directory`.
