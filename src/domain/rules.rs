@@ -85,6 +85,8 @@ pub enum Problem {
 /// A rule over several records that a request would break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
+    /// A record that the request refers to does not exist, or not for this caller.
+    NoSuch(Resource),
     /// Another live customer has this name.
     CustomerNameTaken {
         /// That customer.

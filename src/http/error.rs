@@ -307,6 +307,9 @@ impl From<StoreError> for ApiError {
                 error.0.existing = Some(("customerId", existing));
                 error
             }
+            StoreError::Violation(Violation::NoSuch(resource)) => {
+                Self::new(Code::BusinessRuleViolation, Message::NotFound(resource))
+            }
             StoreError::KeyReused => Self::new(Code::IdempotentConflict, Message::IdempotentConflict),
             StoreError::InProgress => Self::new(Code::IdempotentInProgress, Message::IdempotentInProgress)
                 .retry_after(Duration::from_secs(1)),

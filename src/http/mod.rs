@@ -5,11 +5,14 @@
 
 mod body;
 mod conditions;
+mod contacts;
 mod customers;
 mod edge;
 mod error;
+mod follow_ups;
 mod json;
 mod messages;
+mod opportunities;
 mod payload;
 mod protected;
 mod public;
@@ -36,7 +39,12 @@ pub fn service(state: Arc<State>, compress: bool) -> Service {
         .push(Router::with_path("health/live").read(public::live))
         .push(Router::with_path("health/ready").read(public::ready))
         .push(Router::with_path("metrics").read(public::metrics));
-    let protected = Router::new().hoop(Protected).push(customers::routes());
+    let protected = Router::new()
+        .hoop(Protected)
+        .push(customers::routes())
+        .push(contacts::routes())
+        .push(opportunities::routes())
+        .push(follow_ups::routes());
     let service = Service::new(Router::new().push(public).push(protected));
     let service = if compress {
         service.hoop(salvo::compression::Compression::new())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use salvo::extract::Metadata;
 use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
@@ -15,7 +16,7 @@ use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::config::{Idempotency, PatchNull};
-use crate::domain::{Checker, Masking, Resource, TenantId};
+use crate::domain::{Checker, Masking, Resource, TenantId, Violation};
 use crate::identity::{Credentials, Principal, Role};
 use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
 
@@ -155,6 +156,11 @@ impl TenantCtx {
         &self.admitted.principal.user
     }
 
+    /// The zone of dates without an offset.
+    pub(super) fn time_zone(&self) -> Tz {
+        self.state.api.time_zone
+    }
+
     /// What checks the fields of a PATCH.
     pub(super) fn patch_checker(&self) -> Checker {
         Checker::for_patch(self.state.api.patch_null == PatchNull::Keep)
@@ -192,6 +198,21 @@ impl TenantCtx {
     {
         let db = self.state.tenants.find_or_create(self.tenant()).await?;
         self.write_to(&db, unit).await
+    }
+
+    /// Runs a unit that adds a record to one that must be there: in a tenant that does not exist it is not, and none is
+    /// created.
+    pub(super) async fn write_child<F>(self, parent: Resource, unit: F) -> ApiResult<Replied>
+    where
+        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
+            + for<'a> Unit<'a, Write, Reply>
+            + Send
+            + 'static,
+    {
+        match self.state.tenants.find(self.tenant()).await? {
+            Some(db) => self.write_to(&db, unit).await,
+            None => Err(StoreError::Violation(Violation::NoSuch(parent)).into()),
+        }
     }
 
     /// Runs a unit that changes a record: in a tenant that does not exist there is none, and none is created.

@@ -158,6 +158,22 @@ pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(
     Ok(())
 }
 
+/// Keeps the dates of a customer's latest follow-up and of the next one that is planned. Moves no version.
+pub(super) async fn refresh_follow_ups(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "update customers set \
+         last_follow_up_at = (select max(occurred_at) from follow_ups where customer_id = ?1 and deleted_at is null), \
+         next_follow_up_at = (select min(next_follow_up_at) from follow_ups \
+            where customer_id = ?1 and deleted_at is null and next_follow_up_at > ?2) \
+         where id = ?1",
+    )
+    .bind(id)
+    .bind(tx.now().millis())
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
+}
+
 /// A page of the live customers.
 ///
 /// # Errors
@@ -292,35 +308,21 @@ impl CustomerFilter {
             updated_from,
             updated_to,
         } = self;
-        let texts = [
-            ("id = ", id),
-            ("owner_id = ", owner_id),
-            ("level = ", level),
-            ("source = ", source),
-            ("industry = ", industry),
-            ("region = ", region),
-        ];
-        for (condition, text) in texts {
-            if let Some(text) = text {
-                filters.and(condition, text.clone());
-            }
-        }
+        filters.text("id = ", id);
+        filters.text("owner_id = ", owner_id);
+        filters.text("level = ", level);
+        filters.text("source = ", source);
+        filters.text("industry = ", industry);
+        filters.text("region = ", region);
         if let Some(status) = status {
             filters.and("status = ", status.code());
         }
         if let Some(lifecycle) = lifecycle {
             filters.and("lifecycle = ", lifecycle.word());
         }
-        let moments = [
-            ("created_at >= ", created_from),
-            ("created_at < ", created_to),
-            ("updated_at >= ", updated_from),
-            ("updated_at < ", updated_to),
-        ];
-        for (condition, moment) in moments {
-            if let Some(moment) = moment {
-                filters.and(condition, moment.millis());
-            }
-        }
+        filters.moment("created_at >= ", *created_from);
+        filters.moment("created_at < ", *created_to);
+        filters.moment("updated_at >= ", *updated_from);
+        filters.moment("updated_at < ", *updated_to);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Start, Total};
+use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Start, Timestamp, Total};
 use crate::tenancy::{Read, StoreError};
 
 /// A documented sort key of a resource.
@@ -147,6 +147,20 @@ impl Filters<'_> {
         V: 'v + sqlx::Encode<'v, Sqlite> + sqlx::Type<Sqlite> + Send,
     {
         self.0.push(" and ").push(condition).push_bind(value);
+    }
+
+    /// Adds `condition` if there is a text for it.
+    pub fn text(&mut self, condition: &'static str, text: &Option<String>) {
+        if let Some(text) = text {
+            self.and(condition, text.clone());
+        }
+    }
+
+    /// Adds `condition` if there is a moment for it.
+    pub fn moment(&mut self, condition: &'static str, moment: Option<Timestamp>) {
+        if let Some(moment) = moment {
+            self.and(condition, moment.millis());
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! None of them takes a tenant: the handle is one tenant's file.
 
+pub mod contacts;
 pub mod customers;
+pub mod follow_ups;
 mod list;
+pub mod opportunities;
 mod record;
 
 pub use list::{List, SortKey};
