@@ -423,8 +423,6 @@ impl Inner {
             self.creations
                 .take()
                 .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
-            self.opener.create(&tenant).await?;
-            self.stats.creations.fetch_add(1, Ordering::Relaxed);
         }
         // Taking a place in the cache first makes it forget its oldest tenant, which then gives up its place.
         self.hot.insert(tenant.clone(), entry).await;
@@ -440,6 +438,11 @@ impl Inner {
             tenant: tenant.clone(),
             claimed: self.claimed.clone(),
         };
+        // To make a file takes a connection: not before there is a place for it.
+        if !self.opener.exists(&tenant) {
+            self.opener.create(&tenant).await?;
+            self.stats.creations.fetch_add(1, Ordering::Relaxed);
+        }
         let opened = self.opener.open(&tenant).await?;
         self.stats.opens.fetch_add(1, Ordering::Relaxed);
         if opened.migrated {

@@ -118,6 +118,50 @@ async fn tenants_are_created_at_a_limited_rate() {
         .expect("written");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_new_tenants_stays_within_the_capacity() {
+    const CAPACITY: u64 = 4;
+    let cell = Setup {
+        capacity: CAPACITY,
+        ..Setup::default()
+    }
+    .open()
+    .await;
+    let directory = cell.files();
+    let done = AtomicBool::new(false);
+
+    let (most_descriptors, most_open) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let (mut files, mut open) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                files = files.max(descriptors(&directory));
+                open = open.max(cell.stat(|s| &s.open));
+            }
+            (files, open)
+        });
+        let callers = (0..200).map(|n| {
+            let tenants = cell.tenants.clone();
+            tokio::spawn(async move { tenants.find_or_create(&tenant(&format!("t{n}"))).await.map(drop) })
+        });
+        let answers =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(join_all(callers)));
+        done.store(true, Ordering::Relaxed);
+        for answer in answers {
+            answer.expect("no panic").expect("created");
+        }
+        watch.join().expect("no panic")
+    });
+
+    println!(
+        "200 new tenants, capacity {CAPACITY}: at most {most_descriptors} descriptors, {most_open} open"
+    );
+    assert!(most_open <= CAPACITY, "{most_open} tenants open");
+    assert!(
+        most_descriptors as u64 <= CAPACITY * 6,
+        "{most_descriptors} descriptors for {CAPACITY} tenants"
+    );
+}
+
 #[tokio::test]
 async fn all_places_in_use_is_overload_and_passes() {
     let cell = Setup {
