@@ -183,7 +183,7 @@ impl Claimed {
             tracing::error!(%tenant, "a tenant's file was claimed twice");
             self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
         }
-        self.stats.open.fetch_add(1, Ordering::Relaxed);
+        self.stats.open.fetch_add(1, Ordering::SeqCst);
     }
 
     fn leave(&self, tenant: &TenantId) {
@@ -289,13 +289,13 @@ impl Tenants {
 
     /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open.
     pub async fn close(&self, limit: Duration) -> u64 {
-        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.stopping.store(true, Ordering::SeqCst);
         let give_up = Instant::now() + limit;
         loop {
             // Once is not enough: entries inserted meanwhile, and moka's own buffering.
             self.inner.hot.invalidate_all();
             self.inner.hot.run_pending_tasks().await;
-            let open = self.inner.stats.open.load(Ordering::Relaxed);
+            let open = self.inner.stats.open.load(Ordering::SeqCst);
             if open == 0 || Instant::now() >= give_up {
                 return open;
             }
@@ -384,7 +384,9 @@ impl Inner {
             }
             Err(error) => {
                 self.hot.invalidate(&tenant).await;
-                if let OpenError::Unavailable(_) = &error {
+                if !self.stopping.load(Ordering::SeqCst)
+                    && let OpenError::Unavailable(_) = &error
+                {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     let last = live.failed.as_ref().map(|failed| failed.backoff);
                     let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
@@ -438,6 +440,10 @@ impl Inner {
             tenant: tenant.clone(),
             claimed: self.claimed.clone(),
         };
+        // `close` sets the flag before it counts the claims, so it sees this one or is seen here.
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Unavailable::not_written(Reason::Stopping).into());
+        }
         // To make a file takes a connection: not before there is a place for it.
         if !self.opener.exists(&tenant) {
             self.opener.create(&tenant).await?;

@@ -182,6 +182,41 @@ async fn all_places_in_use_is_overload_and_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_opens_once_the_map_is_closed() {
+    for round in 0..40 {
+        let cell = Cell::open().await;
+        let callers: Vec<_> = (0..8)
+            .map(|n| {
+                let tenants = cell.tenants.clone();
+                tokio::spawn(async move { tenants.find_or_create(&tenant(&format!("t{n}"))).await.map(drop) })
+            })
+            .collect();
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+
+        assert_eq!(cell.tenants.close(PATIENCE).await, 0);
+        let opens = cell.stat(|s| &s.opens);
+
+        for caller in callers {
+            match caller.await.expect("no panic") {
+                Ok(()) => {}
+                Err(OpenError::Unavailable(why)) => {
+                    assert!(matches!(why.reason, Reason::Stopping), "{why:?}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(
+            cell.stat(|s| &s.opens),
+            opens,
+            "round {round}: a tenant was opened after the map was closed"
+        );
+        assert_eq!(cell.stat(|s| &s.open), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_open_is_shared_and_not_repeated_at_once() {
     let cell = Cell::open().await;
     fs::write(cell.file("acme"), vec![b'x'; 8192]).expect("written");
