@@ -90,23 +90,39 @@ struct Inner {
 
 /// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
 #[derive(Default)]
-struct Entry(Mutex<Option<Arc<TenantDb>>>);
+struct Entry(Mutex<Held>);
+
+#[derive(Default)]
+enum Held {
+    /// The tenant is being opened.
+    #[default]
+    Nothing,
+    Open(Arc<TenantDb>),
+    /// The entry was evicted, perhaps before the tenant was open: what it held now would be closed when moka pleases.
+    Evicted,
+}
 
 impl Entry {
     fn holding(db: Arc<TenantDb>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Some(db))))
+        Arc::new(Self(Mutex::new(Held::Open(db))))
     }
 
     fn db(&self) -> Option<Arc<TenantDb>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Open(db) => Some(db.clone()),
+            Held::Nothing | Held::Evicted => None,
+        }
     }
 
     fn hold(&self, db: Arc<TenantDb>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(db);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*held, Held::Nothing) {
+            *held = Held::Open(db);
+        }
     }
 
-    fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn evict(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Held::Evicted;
     }
 }
 
@@ -214,7 +230,7 @@ impl Tenants {
             .time_to_idle(settings.idle)
             // The default policy would refuse a newly opened tenant for the sake of busier ones.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.forget())
+            .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.evict())
             .build();
         let places = usize::try_from(capacity)
             .unwrap_or(usize::MAX)

@@ -163,6 +163,35 @@ async fn a_burst_of_new_tenants_stays_within_the_capacity() {
 }
 
 #[tokio::test]
+async fn a_tenant_forgotten_while_it_was_opening_is_closed_like_any_other() {
+    let cell = Setup {
+        capacity: 1,
+        ..Setup::default()
+    }
+    .open()
+    .await;
+    for id in ["a", "b", "held"] {
+        cell.db(id).await;
+    }
+    let held = cell.db("held").await;
+
+    // Both wait for the one place, where nobody can see them; the second pushes the first out of the cache.
+    let (a, b) = (tenant("a"), tenant("b"));
+    let mut first = Box::pin(cell.tenants.find_or_create(&a));
+    assert!((&mut first).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut second = Box::pin(cell.tenants.find_or_create(&b));
+    assert!((&mut second).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(held);
+
+    let start = Instant::now();
+    drop(first.await.expect("opened"));
+    drop(second.await.expect("opened when the first is closed"));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn all_places_in_use_is_overload_and_passes() {
     let cell = Setup {
         capacity: 2,
