@@ -14,7 +14,8 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
-use super::root::{DataRoot, SIDE_FILES, UNFINISHED};
+use super::location::{SIDE_FILES, side_file};
+use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
 
@@ -41,9 +42,13 @@ impl Opener {
         self.root.tenant_file(tenant)
     }
 
-    /// Whether something lies where the tenant's file would be.
+    /// Whether there is anything of this tenant. A WAL or journal whose file is lost counts: SQLite would replay it into
+    /// a new file.
     pub(super) fn exists(&self, tenant: &TenantId) -> bool {
-        fs::symlink_metadata(self.path(tenant)).is_ok()
+        let path = self.path(tenant);
+        let has_content =
+            |suffix| fs::symlink_metadata(side_file(&path, suffix)).is_ok_and(|side| side.len() > 0);
+        fs::symlink_metadata(&path).is_ok() || has_content("-wal") || has_content("-journal")
     }
 
     /// What a tenant that does not exist reads as.
@@ -191,10 +196,9 @@ async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sql
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_if_there(path)?;
     for suffix in SIDE_FILES {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        remove_if_there(Path::new(&name))?;
+        remove_if_there(&side_file(path, suffix))?;
     }
     OpenOptions::new()
         .write(true)

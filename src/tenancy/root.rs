@@ -76,10 +76,10 @@ impl DataRoot {
             let path = entry.context("reading the tenants' directory")?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // By its end only: `a.db.new-x.db` is the tenant `a.db.new-x`.
-            if SIDE_FILES.iter().any(|side| {
-                name.strip_suffix(side)
-                    .is_some_and(|stem| stem.ends_with(UNFINISHED))
-            }) {
+            let stem = location::SIDE_FILES
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            if stem.unwrap_or(&name).ends_with(UNFINISHED) {
                 fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
         }
@@ -89,9 +89,6 @@ impl DataRoot {
 
 /// Ending of a tenant's file while it is being made. No tenant's file ends so: they end in `.db`.
 pub(super) const UNFINISHED: &str = ".db.new";
-
-/// What SQLite appends to a database's name for the files it keeps beside it; first of all nothing, the database itself.
-pub(super) const SIDE_FILES: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
 fn make_directory(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
