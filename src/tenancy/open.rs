@@ -91,17 +91,25 @@ impl Opener {
         let identity = file_identity(&path);
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
-        let version = match check_content(&mut reader, tenant, latest).await {
-            Ok(version) => version,
+        let (version, is_wal) = match check_content(&mut reader, tenant, latest).await {
+            Ok(content) => content,
             Err(why) => {
                 reader.close().await;
                 return Err(why);
             }
         };
         let migrated = version < latest;
-        if migrated {
+        if migrated || !is_wal {
             reader.close().await;
-            self.migrate(tenant, &path, version).await?;
+            if migrated {
+                self.migrate(tenant, &path, version).await?;
+            }
+            if !is_wal {
+                // A copy made by `vacuum into`, say. Its reader and its writer would lock each other out.
+                schema::use_wal(&path)
+                    .await
+                    .map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
+            }
             reader = self.connect(&path).await?;
         }
         Ok(Opened {
@@ -150,11 +158,15 @@ fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
     }
 }
 
-/// The file's schema version, if it is this tenant's and not too new.
-async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) -> Result<i64, Unavailable> {
+/// The file's schema version, and whether its journal is a WAL, if it is this tenant's and not too new.
+async fn check_content(
+    reader: &mut Connection,
+    tenant: &TenantId,
+    latest: i64,
+) -> Result<(i64, bool), Unavailable> {
     let sql = "select (select application_id from pragma_application_id), (select user_version from pragma_user_version), \
-               tenant_id, min_reader_version from meta where id = 1";
-    let row: (i64, i64, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
+               (select journal_mode from pragma_journal_mode), tenant_id, min_reader_version from meta where id = 1";
+    let row: (i64, i64, String, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
         Ok(row) => row,
         Err(error) => {
             return Err(match fault_of(&error) {
@@ -164,7 +176,7 @@ async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) 
             });
         }
     };
-    let (application_id, version, owner, min_reader_version) = row;
+    let (application_id, version, journal_mode, owner, min_reader_version) = row;
     if application_id != schema::APPLICATION_ID || version < 1 {
         Err(quarantined(Quarantine::Foreign))
     } else if owner != tenant.as_str() {
@@ -172,7 +184,7 @@ async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) 
     } else if min_reader_version > latest {
         Err(quarantined(Quarantine::TooNew))
     } else {
-        Ok(version)
+        Ok((version, journal_mode == "wal"))
     }
 }
 
