@@ -15,6 +15,7 @@ use super::bucket::Bucket;
 use super::engine::{Condition, Counters, TenantDb};
 use super::error::{Reason, Unavailable};
 use super::open::Opener;
+use super::root::Lock;
 use crate::config::Provision;
 use crate::domain::TenantId;
 
@@ -177,6 +178,7 @@ struct Claim {
     _place: OwnedSemaphorePermit,
     /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
     _slot: Arc<Slot>,
+    _root: Arc<Lock>,
     tenant: TenantId,
     claimed: Arc<Claimed>,
 }
@@ -453,6 +455,7 @@ impl Inner {
             _file: file,
             _place: place,
             _slot: slot,
+            _root: self.opener.root.lock(),
             tenant: tenant.clone(),
             claimed: self.claimed.clone(),
         };
