@@ -15,6 +15,7 @@ use super::bucket::Bucket;
 use super::engine::{Condition, Counters, TenantDb};
 use super::error::{Reason, Unavailable};
 use super::open::Opener;
+use super::root::Lock;
 use crate::config::Provision;
 use crate::domain::TenantId;
 
@@ -156,6 +157,7 @@ struct Claim {
     _place: OwnedSemaphorePermit,
     /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
     _slot: Arc<Slot>,
+    _root: Arc<Lock>,
     tenant: TenantId,
     claimed: Arc<Claimed>,
 }
@@ -178,7 +180,7 @@ impl Claimed {
             tracing::error!(%tenant, "a tenant's file was claimed twice");
             self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
         }
-        self.stats.open.fetch_add(1, Ordering::Relaxed);
+        self.stats.open.fetch_add(1, Ordering::SeqCst);
     }
 
     fn leave(&self, tenant: &TenantId) {
@@ -285,13 +287,13 @@ impl Tenants {
 
     /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open.
     pub async fn close(&self, limit: Duration) -> u64 {
-        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.stopping.store(true, Ordering::SeqCst);
         let give_up = Instant::now() + limit;
         loop {
             // Once is not enough: entries inserted meanwhile, and moka's own buffering.
             self.inner.hot.invalidate_all();
             self.inner.hot.run_pending_tasks().await;
-            let open = self.inner.stats.open.load(Ordering::Relaxed);
+            let open = self.inner.stats.open.load(Ordering::SeqCst);
             if open == 0 || Instant::now() >= give_up {
                 return open;
             }
@@ -393,7 +395,9 @@ impl Inner {
                 Ok(db)
             }
             Err(error) => {
-                if let OpenError::Unavailable(_) = &error {
+                if !self.stopping.load(Ordering::SeqCst)
+                    && let OpenError::Unavailable(_) = &error
+                {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     let last = live.failed.as_ref().map(|failed| failed.backoff);
                     let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
@@ -431,8 +435,6 @@ impl Inner {
             self.creations
                 .take()
                 .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
-            self.opener.create(&tenant).await?;
-            self.stats.creations.fetch_add(1, Ordering::Relaxed);
         }
         let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
@@ -442,9 +444,19 @@ impl Inner {
             _file: file,
             _place: place,
             _slot: slot,
+            _root: self.opener.root.lock(),
             tenant: tenant.clone(),
             claimed: self.claimed.clone(),
         };
+        // `close` sets the flag before it counts the claims, so it sees this one or is seen here.
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Unavailable::not_written(Reason::Stopping).into());
+        }
+        // To make a file takes a connection: not before there is a place for it.
+        if !self.opener.exists(&tenant) {
+            self.opener.create(&tenant).await?;
+            self.stats.creations.fetch_add(1, Ordering::Relaxed);
+        }
         let opened = self.opener.open(&tenant).await?;
         self.stats.opens.fetch_add(1, Ordering::Relaxed);
         if opened.migrated {

@@ -69,6 +69,16 @@ pub(super) async fn migrate(path: &Path) -> Result<(), MigrateError> {
     done.and(closed)
 }
 
+/// Makes WAL the journal mode of a file, for ever. The caller must be the only one who has it open.
+pub(super) async fn use_wal(path: &Path) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .disable_statement_logging();
+    options.connect().await?.close().await
+}
+
 /// Writes a consistent copy of a file to `copy`, which must not exist.
 pub(super) async fn copy(path: &Path, copy: &Path) -> Result<(), sqlx::Error> {
     let options = SqliteConnectOptions::new()

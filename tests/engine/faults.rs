@@ -174,3 +174,30 @@ async fn a_unit_that_rolls_back_by_conflict_clause_cannot_leave_strays() {
         "and nobody else is harmed"
     );
 }
+
+#[tokio::test]
+async fn many_big_changes_do_not_add_up_to_a_group_that_cannot_commit() {
+    const UNITS: usize = 90;
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+
+    let plug = Plug::writer(&db).await;
+    let big: Vec<Queued<'_, String>> = (0..UNITS)
+        .map(|n| {
+            let unit = async move |tx: &mut Write| {
+                let name = format!("big{n:02}");
+                insert_row(tx, &name).await?;
+                let mut change = crate::support::created(&name);
+                change.changes = serde_json::json!({ "remark": [null, "x".repeat(1 << 20)] });
+                tx.record(change);
+                Ok(name)
+            };
+            let db = &db;
+            queue(async move { Ok(db.write(by("me"), key(&format!("big{n:02}")), unit).await?.value) })
+        })
+        .collect();
+    plug.pull().await;
+
+    let names: Result<Vec<String>, StoreError> = join_all(big).await.into_iter().collect();
+    assert_eq!(tables(&db).await, Tables::of(names.expect("all are written")));
+}

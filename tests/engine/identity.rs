@@ -305,6 +305,35 @@ async fn a_reader_that_must_reopen_does_not_open_another_tenants_file() {
 }
 
 #[tokio::test]
+async fn a_wal_without_its_file_is_not_replayed_into_a_new_tenant() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "old").await.expect("written");
+    let wal = beside(&cell.file("acme"), "-wal");
+    let other_root = tempfile::tempdir().expect("a directory");
+    fs::create_dir(other_root.path().join("tenants")).expect("made");
+    // The main file was lost in a crash, or somebody removed it; its WAL is left.
+    copy_outside(&wal, &beside(&file_of(other_root.path(), "acme"), "-wal"));
+    // And under a name of somebody else.
+    copy_outside(&wal, &beside(&file_of(other_root.path(), "other"), "-wal"));
+
+    let cell = Setup::default().open_at(other_root).await;
+    for id in ["acme", "other"] {
+        let found = cell.tenants.find(&tenant(id)).await;
+        assert!(matches!(found, Err(OpenError::Unavailable(_))), "{id}: {found:?}");
+        let made = cell.tenants.find_or_create(&tenant(id)).await;
+        assert!(matches!(made, Err(OpenError::Unavailable(_))), "{id}: {made:?}");
+        assert!(!cell.file(id).exists());
+        assert!(
+            fs::metadata(beside(&cell.file(id), "-wal"))
+                .expect("it is still there")
+                .len()
+                > 0
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_pipe_in_a_files_place_hangs_nobody() {
     let cell = Cell::open().await;
     let made = Command::new("mkfifo")

@@ -118,6 +118,79 @@ async fn tenants_are_created_at_a_limited_rate() {
         .expect("written");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_new_tenants_stays_within_the_capacity() {
+    const CAPACITY: u64 = 4;
+    let cell = Setup {
+        capacity: CAPACITY,
+        ..Setup::default()
+    }
+    .open()
+    .await;
+    let directory = cell.files();
+    let done = AtomicBool::new(false);
+
+    let (most_descriptors, most_open) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let (mut files, mut open) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                files = files.max(descriptors(&directory));
+                open = open.max(cell.stat(|s| &s.open));
+            }
+            (files, open)
+        });
+        let callers = (0..200).map(|n| {
+            let tenants = cell.tenants.clone();
+            tokio::spawn(async move { tenants.find_or_create(&tenant(&format!("t{n}"))).await.map(drop) })
+        });
+        let answers =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(join_all(callers)));
+        done.store(true, Ordering::Relaxed);
+        for answer in answers {
+            answer.expect("no panic").expect("created");
+        }
+        watch.join().expect("no panic")
+    });
+
+    println!(
+        "200 new tenants, capacity {CAPACITY}: at most {most_descriptors} descriptors, {most_open} open"
+    );
+    assert!(most_open <= CAPACITY, "{most_open} tenants open");
+    assert!(
+        most_descriptors as u64 <= CAPACITY * 6,
+        "{most_descriptors} descriptors for {CAPACITY} tenants"
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_forgotten_while_it_was_opening_is_closed_like_any_other() {
+    let cell = Setup {
+        capacity: 1,
+        ..Setup::default()
+    }
+    .open()
+    .await;
+    for id in ["a", "b", "held"] {
+        cell.db(id).await;
+    }
+    let held = cell.db("held").await;
+
+    // Both wait for the one place, where nobody can see them; the second pushes the first out of the cache.
+    let (a, b) = (tenant("a"), tenant("b"));
+    let mut first = Box::pin(cell.tenants.find_or_create(&a));
+    assert!((&mut first).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut second = Box::pin(cell.tenants.find_or_create(&b));
+    assert!((&mut second).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(held);
+
+    let start = Instant::now();
+    drop(first.await.expect("opened"));
+    drop(second.await.expect("opened when the first is closed"));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn all_places_in_use_is_overload_and_passes() {
     let cell = Setup {
@@ -135,6 +208,41 @@ async fn all_places_in_use_is_overload_and_passes() {
 
     drop(a);
     add(&*cell.db("c").await, "one").await.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_opens_once_the_map_is_closed() {
+    for round in 0..40 {
+        let cell = Cell::open().await;
+        let callers: Vec<_> = (0..8)
+            .map(|n| {
+                let tenants = cell.tenants.clone();
+                tokio::spawn(async move { tenants.find_or_create(&tenant(&format!("t{n}"))).await.map(drop) })
+            })
+            .collect();
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+
+        assert_eq!(cell.tenants.close(PATIENCE).await, 0);
+        let opens = cell.stat(|s| &s.opens);
+
+        for caller in callers {
+            match caller.await.expect("no panic") {
+                Ok(()) => {}
+                Err(OpenError::Unavailable(why)) => {
+                    assert!(matches!(why.reason, Reason::Stopping), "{why:?}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(
+            cell.stat(|s| &s.opens),
+            opens,
+            "round {round}: a tenant was opened after the map was closed"
+        );
+        assert_eq!(cell.stat(|s| &s.open), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,3 +100,20 @@ async fn unfinished_creations_are_removed_and_tenants_are_not() {
         assert_eq!(cell.db(id).await.read(count).await.expect("counted"), 1, "{id}");
     }
 }
+
+#[tokio::test]
+async fn the_lock_is_kept_while_a_tenant_is_open() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    let Cell { tenants, directory } = cell;
+
+    drop(tenants); // without `close`: a request still holds a tenant
+    let refused = DataRoot::open(directory.path(), Duration::from_millis(300)).await;
+
+    assert!(refused.is_err(), "two cells on one data root");
+    add(&db, "one").await.expect("written");
+    drop(db);
+    DataRoot::open(directory.path(), PATIENCE)
+        .await
+        .expect("released when the file is closed");
+}

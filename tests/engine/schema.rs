@@ -181,3 +181,36 @@ async fn sqlite_defends_itself() {
     let quoted = db.read(async |read| ids(read, "select \"no column but a string\"").await);
     assert!(quoted.await.is_err());
 }
+
+#[tokio::test]
+async fn a_file_in_another_journal_mode_is_served_as_a_wal_again() {
+    let cell = Cell::open().await;
+    add(&*cell.db("acme").await, "one").await.expect("written");
+    let directory = cell.stop().await;
+    let file = crate::support::file_of(directory.path(), "acme");
+    let copy = directory.path().join("copy.db");
+    // What a backup by VACUUM INTO leaves.
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .expect("a database");
+    sqlx::query("vacuum into ?1")
+        .bind(copy.to_string_lossy())
+        .execute(&mut connection)
+        .await
+        .expect("copied");
+    connection.close().await.expect("closed");
+    copy_outside(&copy, &file);
+
+    let cell = Setup::default().open_at(directory).await;
+    let db = cell.db("acme").await;
+    add(&db, "two").await.expect("written");
+
+    let modes = db.read(async |read| ids(read, "select journal_mode from pragma_journal_mode").await);
+    assert_eq!(
+        modes.await.expect("read"),
+        ["wal"],
+        "readers and the writer would lock each other out"
+    );
+}

@@ -34,6 +34,7 @@ pub use self::handle::{Read, Unit, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
+use super::location::side_file;
 use crate::domain::{Clock, IdSource, Masking};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
@@ -97,9 +98,7 @@ impl OpenFile {
 
     /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
     fn has_wal(&self) -> bool {
-        let mut wal = self.path.as_os_str().to_owned();
-        wal.push("-wal");
-        std::fs::metadata(wal).is_ok_and(|wal| wal.len() > 0)
+        std::fs::metadata(side_file(&self.path, "-wal")).is_ok_and(|wal| wal.len() > 0)
     }
 
     /// Quarantines the tenant if its file is gone or another one lies in its place.

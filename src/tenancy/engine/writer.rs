@@ -22,6 +22,9 @@ use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
 const GROUP: usize = 256;
+/// A group takes no further job once its ledger entries are this big: each of their three parameters must stay well
+/// below SQLite's limit on a string (64 MiB), or the commit fails for the whole group.
+const GROUP_BYTES: usize = 8 << 20;
 
 /// A unit of work in the writer's queue.
 pub(super) struct Job {
@@ -169,7 +172,11 @@ impl Writer {
             };
             match taken {
                 Ok(0) => break,
-                Ok(_) => self.group(&mut group).await,
+                Ok(_) => {
+                    while !group.is_empty() {
+                        self.group(&mut group).await;
+                    }
+                }
                 Err(_elapsed) => self.rest().await,
             }
         }
@@ -263,9 +270,10 @@ impl Writer {
         self.close().await;
     }
 
-    /// Runs a group of jobs as one transaction and answers all of them.
+    /// Runs a group of jobs as one transaction and answers all of them. Leaves those that were too many.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
-        self.answers += jobs.iter().filter(|job| job.key.is_some()).count();
+        let keyed = |jobs: &[Job]| jobs.iter().filter(|job| job.key.is_some()).count();
+        let before = keyed(jobs);
         let answers = match self.ready().await {
             Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
             Err(why) => {
@@ -275,6 +283,7 @@ impl Writer {
                 return;
             }
         };
+        self.answers += before - keyed(jobs);
         self.last_write = Instant::now();
         self.unchecked |= answers.committed;
         if let Some(fault) = answers.discard {
@@ -347,8 +356,10 @@ impl Group {
             }
             return self.lost(fault, &Unavailable::not_written(fault.into()));
         }
-        let mut waiting = jobs.drain(..);
-        while let Some(job) = waiting.next() {
+        let mut waiting = std::mem::take(jobs).into_iter();
+        while self.entries.size() < GROUP_BYTES
+            && let Some(job) = waiting.next()
+        {
             if let Err(fault) = self.turn(write, job, shared).await {
                 // The transaction is gone, and with it every unit of the group so far; the rest is refused.
                 let reason = if fault == Fault::Deadline {
@@ -366,7 +377,7 @@ impl Group {
                 return self.lost(fault, &why);
             }
         }
-        drop(waiting);
+        jobs.extend(waiting);
         self.finish(write, shared).await
     }
 
@@ -437,18 +448,14 @@ impl Group {
         if ran.ok {
             self.units += 1;
             self.wrote |= write.wrote;
-            let (now, actor) = (write.now, write.actor.clone());
-            for change in write.changes.split_off(mark) {
-                self.entries.add_change(change, &actor, now, || write.new_id());
-            }
-            if let (Some(key), Some(response)) = (job.key, ran.response) {
-                let stored = Stored {
-                    fingerprint: key.fingerprint.clone(),
-                    response: response.get().to_owned(),
-                    is_durable: false,
-                };
-                self.seen.insert(key.key.clone(), stored);
-                self.entries.add_answer(key, response, now);
+            let kept = self.keep(write, mark, job.key.zip(ran.response));
+            if let Err(error) = kept {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "ledger entries cannot be written as JSON"
+                );
+                self.ran.push(ran.answer);
+                return Err(Fault::Other);
             }
         } else {
             write.changes.truncate(mark);
@@ -457,27 +464,41 @@ impl Group {
         Ok(())
     }
 
+    /// Adds what a successful unit leaves in the ledger: its changes from `mark` on, and its answer.
+    fn keep(
+        &mut self,
+        write: &mut Write,
+        mark: usize,
+        answer: Option<(IdempotencyKey, Box<RawValue>)>,
+    ) -> Result<(), serde_json::Error> {
+        let (now, actor) = (write.now, write.actor.clone());
+        for change in write.changes.split_off(mark) {
+            self.entries.add_change(change, &actor, now, || write.new_id())?;
+        }
+        let Some((key, response)) = answer else {
+            return Ok(());
+        };
+        let stored = Stored {
+            fingerprint: key.fingerprint.clone(),
+            response: response.get().to_owned(),
+            is_durable: false,
+        };
+        self.seen.insert(key.key.clone(), stored);
+        self.entries.add_answer(key, response, now)
+    }
+
     /// Commits what there is, with its ledger entries.
-    async fn finish(self, write: &mut Write, shared: &Shared) -> Verdicts {
+    async fn finish(mut self, write: &mut Write, shared: &Shared) -> Verdicts {
         let undo_last = std::mem::replace(&mut write.prefix, Prefix::None) == Prefix::Rollback;
         write.connection().count_statement();
-        if !self.wrote && self.entries.is_empty() {
+        if !self.wrote && self.entries.size() == 0 {
             // Nothing to make durable: no commit, no sync.
             return match sqlx::query("rollback").execute(write.raw()).await {
                 Ok(_) => self.settled(false, None),
                 Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
             };
         }
-        let [journal, outbox, idempotency] = match self.entries.parameters() {
-            Ok(parameters) => parameters,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "ledger entries cannot be written as JSON"
-                );
-                return self.lost(Fault::Other, &Unavailable::not_written(Reason::RolledBack));
-            }
-        };
+        let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
         let commit = if undo_last {
             ledger::COMMIT_WITHOUT_LAST
         } else {
