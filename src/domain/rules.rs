@@ -87,9 +87,13 @@ pub enum Problem {
 pub enum Violation {
     /// A record that the request refers to does not exist, or not for this caller.
     NoSuch(Resource),
+    /// The caller may only own records themselves.
+    OwnerOutOfScope,
+    /// The record's customer is in the trash: restore that first.
+    ParentDeleted,
     /// Another live customer has this name.
     CustomerNameTaken {
-        /// That customer.
-        existing: String,
+        /// That customer, if the caller may see it.
+        existing: Option<String>,
     },
 }

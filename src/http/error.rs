@@ -38,6 +38,7 @@ pub(super) enum Code {
     UnsupportedMediaType,
     IdempotentConflict,
     IdempotentInProgress,
+    StateConflict,
     VersionMismatch,
     TenantUnavailable,
     RateLimit,
@@ -66,6 +67,7 @@ impl Code {
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
             Self::IdempotentConflict => (StatusCode::CONFLICT, "IDEMPOTENT_CONFLICT"),
             Self::IdempotentInProgress => (StatusCode::CONFLICT, "IDEMPOTENT_IN_PROGRESS"),
+            Self::StateConflict => (StatusCode::CONFLICT, "STATE_CONFLICT"),
             Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH"),
             Self::TenantUnavailable => (StatusCode::LOCKED, "TENANT_UNAVAILABLE"),
             Self::RateLimit => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT"),
@@ -304,12 +306,14 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid(invalid) => invalid.into(),
             StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
                 let mut error = Self::new(Code::BusinessRuleViolation, Message::CustomerNameTaken);
-                error.0.existing = Some(("customerId", existing));
+                error.0.existing = existing.map(|existing| ("customerId", existing));
                 error
             }
             StoreError::Violation(Violation::NoSuch(resource)) => {
                 Self::new(Code::BusinessRuleViolation, Message::NotFound(resource))
             }
+            StoreError::Violation(Violation::OwnerOutOfScope) => Self::new(Code::Forbidden, Message::OwnerOutOfScope),
+            StoreError::Violation(Violation::ParentDeleted) => Self::new(Code::StateConflict, Message::ParentDeleted),
             StoreError::KeyReused => Self::new(Code::IdempotentConflict, Message::IdempotentConflict),
             StoreError::InProgress => Self::new(Code::IdempotentInProgress, Message::IdempotentInProgress)
                 .retry_after(Duration::from_secs(1)),

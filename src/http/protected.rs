@@ -29,6 +29,7 @@ pub(super) struct Protected;
 struct Admitted {
     principal: Arc<Principal>,
     tenant: TenantId,
+    scope: Scope,
 }
 
 #[async_trait]

@@ -4,13 +4,14 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, List, SortKey};
-use super::record::{Columns, Record, columns, get, get_expected, keep_change, keep_deletion};
+use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::trash;
 use crate::domain::{
     Contact, ContactPatch, Customer, NewContact, Page, PageRequest, Resource, Timestamp, Violation,
 };
 use crate::tenancy::{PointRead, Read, StoreError, Write};
 
-columns!("contacts":
+columns!("contacts", own "owner_id = ?1 or customer_id in (select id from customers where owner_id = ?1 and deleted_at is null)":
     "customer_id", "name", "phone", "email", "is_primary", "title", "department", "role", "owner_id", "version",
     "created_at", "updated_at",
 );
@@ -18,12 +19,14 @@ columns!("contacts":
 const CONTACTS: List<Contact> = List {
     table: "contacts",
     columns: COLUMNS,
+    own: OWN,
     read: Contact::read,
 };
 
 impl Record for Contact {
     const RESOURCE: Resource = Resource::Contact;
     const GET: &'static str = GET;
+    const GET_OWN: &'static str = GET_OWN;
 
     fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
         let mut columns = Columns::new(row, first);
@@ -70,6 +73,7 @@ pub async fn insert(tx: &mut Write, new: NewContact) -> Result<Contact, StoreErr
         .await?
         .ok_or(StoreError::Violation(Violation::NoSuch(Resource::Customer)))?;
     let contact = new.into_contact(tx.new_id().to_string(), customer.owner_id, tx.now());
+    check_owner(tx, None, &contact.owner_id)?;
     if contact.is_primary {
         demote_primary(tx, &contact).await?;
     }
@@ -102,6 +106,7 @@ pub async fn update(
     if after == before {
         return Ok(before);
     }
+    check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();
     if after.is_primary && !before.is_primary {
@@ -118,19 +123,7 @@ pub async fn update(
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
     let contact: Contact = get_expected(tx, id, expected).await?;
-    sqlx::query("update contacts set deleted_at = ?2, updated_at = ?2, version = version + 1 where id = ?1")
-        .bind(id)
-        .bind(tx.now().millis())
-        .execute(&mut *tx)
-        .await?;
-    keep_deletion(
-        tx,
-        Resource::Contact,
-        "contact.delete",
-        contact.id,
-        contact.version + 1,
-    );
-    Ok(())
+    trash::put(tx, Resource::Contact, &contact).await
 }
 
 /// A page of the live contacts.

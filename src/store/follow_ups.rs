@@ -5,14 +5,15 @@ use sqlx::sqlite::SqliteRow;
 
 use super::customers;
 use super::list::{Filters, List, SortKey};
-use super::record::{Columns, Record, columns, get, get_expected, keep_change, keep_deletion};
+use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::trash;
 use crate::domain::{
     Contact, Customer, FollowUp, FollowUpPatch, Invalid, NewFollowUp, Opportunity, Page, PageRequest,
     Problem, Resource, Timestamp, Violation,
 };
 use crate::tenancy::{PointRead, Read, StoreError, Write};
 
-columns!("follow_ups":
+columns!("follow_ups", own "owner_id = ?1 or customer_id in (select id from customers where owner_id = ?1 and deleted_at is null) or opportunity_id in (select id from opportunities where owner_id = ?1 and deleted_at is null)":
     "customer_id", "opportunity_id", "contact_id", "content", "follow_up_type", "occurred_at", "next_follow_up_at",
     "owner_id", "version", "created_at", "updated_at",
 );
@@ -20,12 +21,14 @@ columns!("follow_ups":
 const FOLLOW_UPS: List<FollowUp> = List {
     table: "follow_ups",
     columns: COLUMNS,
+    own: OWN,
     read: FollowUp::read,
 };
 
 impl Record for FollowUp {
     const RESOURCE: Resource = Resource::FollowUp;
     const GET: &'static str = GET;
+    const GET_OWN: &'static str = GET_OWN;
 
     fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
         let mut columns = Columns::new(row, first);
@@ -68,6 +71,7 @@ impl PointRead for FollowUp {
 /// [`Violation::NoSuch`] record that it refers to, [`StoreError::Invalid`] if those disagree; see [`StoreError`].
 pub async fn insert(tx: &mut Write, new: NewFollowUp) -> Result<FollowUp, StoreError> {
     let mut follow_up = new.into_follow_up(tx.new_id().to_string(), tx.now());
+    check_owner(tx, None, &follow_up.owner_id)?;
     resolve_references(tx, &mut follow_up).await?;
     bind(
         sqlx::query(
@@ -101,6 +105,7 @@ pub async fn update(
     if after == before {
         return Ok(before);
     }
+    check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     let refers_elsewhere = (&after.customer_id, &after.opportunity_id, &after.contact_id)
         != (&before.customer_id, &before.opportunity_id, &before.contact_id);
     if refers_elsewhere {
@@ -129,22 +134,8 @@ pub async fn update(
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
     let follow_up: FollowUp = get_expected(tx, id, expected).await?;
-    sqlx::query(
-        "update follow_ups set deleted_at = ?2, updated_at = ?2, version = version + 1 where id = ?1",
-    )
-    .bind(id)
-    .bind(tx.now().millis())
-    .execute(&mut *tx)
-    .await?;
-    refresh_customers(tx, &[&follow_up]).await?;
-    keep_deletion(
-        tx,
-        Resource::FollowUp,
-        "follow_up.delete",
-        follow_up.id,
-        follow_up.version + 1,
-    );
-    Ok(())
+    trash::put(tx, Resource::FollowUp, &follow_up).await?;
+    refresh_customers(tx, &[&follow_up]).await
 }
 
 /// A page of the live follow-ups.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Start, Timestamp, Total};
+use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
 use crate::tenancy::{Read, StoreError};
 
 /// A documented sort key of a resource.
@@ -23,6 +23,8 @@ pub struct List<T> {
     pub table: &'static str,
     /// The columns, in the order that `read` expects; the id comes first.
     pub columns: &'static str,
+    /// The condition that keeps to the rows of the user `?1`.
+    pub own: &'static str,
     /// Reads a row whose first column is at this position.
     pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
 }
@@ -39,8 +41,9 @@ impl<T> List<T> {
         list: u64,
         filter: impl Fn(&mut Filters<'_>) + Sync,
     ) -> Result<Page<T>, StoreError> {
-        let total = self.total(db, request.count, &filter).await?;
-        let mut query = self.rows(request, &filter);
+        let scope = db.scope().clone();
+        let total = self.total(db, &scope, request.count, &filter).await?;
+        let mut query = self.rows(&scope, request, &filter);
         let mut found = query.build().fetch_all(&mut *db).await?;
         let size = usize::try_from(request.size).unwrap_or(usize::MAX);
         let has_more = found.len() > size;
@@ -70,10 +73,11 @@ impl<T> List<T> {
     /// The statement of a page: the sort keys, then the columns, of one row more than the page holds.
     fn rows<K: SortKey>(
         &self,
+        scope: &Scope,
         request: &PageRequest<K>,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("select ");
+        let mut query = start("select ", scope);
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
@@ -82,6 +86,7 @@ impl<T> List<T> {
             .push(" from ")
             .push(self.table)
             .push(" where deleted_at is null");
+        self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match &request.start {
             Start::After(cursor) => {
@@ -107,14 +112,22 @@ impl<T> List<T> {
         query
     }
 
+    fn push_scope(&self, query: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+        if scope.owner().is_some() {
+            query.push(" and (").push(self.own).push(")");
+        }
+    }
+
     async fn total(
         &self,
         db: &mut Read,
+        scope: &Scope,
         count: Count,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<Total, StoreError> {
-        let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
+        let mut query = start("select count(*) from (select 1 from ", scope);
         query.push(self.table).push(" where deleted_at is null");
+        self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match count {
             Count::None => return Ok(Total::Unknown),
@@ -182,6 +195,17 @@ fn push_hint<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>]) {
             .push(" >= ")
             .push(least);
     }
+}
+
+/// A statement whose parameter `?1` is the user whose rows it keeps to, if it does.
+fn start(sql: &'static str, scope: &Scope) -> QueryBuilder<Sqlite> {
+    let Some(user) = scope.owner() else {
+        return QueryBuilder::new(sql);
+    };
+    let mut arguments = SqliteArguments::default();
+    // Encoding a text does not fail.
+    let _never = sqlx::Arguments::add(&mut arguments, user.to_owned());
+    QueryBuilder::with_arguments(sql, arguments)
 }
 
 fn direction(descending: bool) -> &'static str {

@@ -5,14 +5,15 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, List, SortKey};
-use super::record::{Columns, Record, columns, get, get_expected, keep_change, keep_deletion};
+use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::trash;
 use crate::domain::{
     Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch, Page, PageRequest,
     Resource, Stage, Standing, Timestamp, Violation,
 };
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
-columns!("opportunities":
+columns!("opportunities", own "owner_id = ?1":
     "customer_id", "title", "amount_cents", "currency", "stage", "last_open_stage", "probability_pct",
     "expected_close_date", "closed_at", "lost_reason", "owner_id", "version", "created_at", "updated_at",
 );
@@ -20,12 +21,14 @@ columns!("opportunities":
 const OPPORTUNITIES: List<Opportunity> = List {
     table: "opportunities",
     columns: COLUMNS,
+    own: OWN,
     read: Opportunity::read,
 };
 
 impl Record for Opportunity {
     const RESOURCE: Resource = Resource::Opportunity;
     const GET: &'static str = GET;
+    const GET_OWN: &'static str = GET_OWN;
 
     fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
         // The table's checks admit no other stages, and only known currencies are written.
@@ -89,6 +92,7 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
         return Err(StoreError::Violation(Violation::NoSuch(Resource::Customer)));
     }
     let opportunity = new.into_opportunity(tx.new_id().to_string(), tx.now())?;
+    check_owner(tx, None, &opportunity.owner_id)?;
     bind(
         sqlx::query(
             "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, \
@@ -134,6 +138,7 @@ pub async fn update(
     if after == before {
         return Ok(before);
     }
+    check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();
     bind(
@@ -162,21 +167,7 @@ pub async fn update(
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
     let opportunity: Opportunity = get_expected(tx, id, expected).await?;
-    sqlx::query(
-        "update opportunities set deleted_at = ?2, updated_at = ?2, version = version + 1 where id = ?1",
-    )
-    .bind(id)
-    .bind(tx.now().millis())
-    .execute(&mut *tx)
-    .await?;
-    keep_deletion(
-        tx,
-        Resource::Opportunity,
-        "opportunity.delete",
-        opportunity.id,
-        opportunity.version + 1,
-    );
-    Ok(())
+    trash::put(tx, Resource::Opportunity, &opportunity).await
 }
 
 /// A page of the live opportunities.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
 use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
 
 /// Jobs taken from the queue as one batch.
@@ -57,7 +58,7 @@ pub(super) fn point_job<P: PointRead>(
     )
 }
 
-pub(super) fn unit_job<T, F>(unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
+pub(super) fn unit_job<T, F>(scope: Scope, unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     F: for<'a> Unit<'a, Read, T> + Send + 'static,
@@ -75,6 +76,7 @@ where
             if answer.is_closed() {
                 return; // nobody waits for it any more, and a read has no effect
             }
+            read.set_scope(scope);
             // The call is inside too: a function may panic before it returns its future.
             let ran = AssertUnwindSafe(async { unit(&mut *read).await })
                 .catch_unwind()
