@@ -16,11 +16,8 @@ use crate::domain::{Contact, ContactFields, ContactPatch, NewContact, Resource, 
 use crate::store::contacts::{self, ContactFilter, ContactKey};
 
 const COLLECTION: &str = "contacts";
-const SORT_KEYS: [(&str, ContactKey); 3] = [
-    ("createdAt", ContactKey::CreatedAt),
-    ("updatedAt", ContactKey::UpdatedAt),
-    ("name", ContactKey::Name),
-];
+const SORT_KEYS: [(&str, ContactKey); 3] =
+    [("createdAt", ContactKey::CreatedAt), ("updatedAt", ContactKey::UpdatedAt), ("name", ContactKey::Name)];
 const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, name (≤ 3, - = descending)";
 
 pub(super) fn routes() -> Router {
@@ -28,12 +25,7 @@ pub(super) fn routes() -> Router {
         .hoop(Payload::RESOURCE)
         .read(list_contacts)
         .post(create_contact)
-        .push(
-            Router::with_path("{id}")
-                .read(get_contact)
-                .patch(update_contact)
-                .delete(delete_contact),
-        )
+        .push(Router::with_path("{id}").read(get_contact).patch(update_contact).delete(delete_contact))
 }
 
 /// A contact as clients see it: the origin's keys first and in its order, personal data masked.
@@ -102,9 +94,7 @@ async fn list_contacts(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<C
     let filter = filter(&mut query)?;
     let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
     query.finish()?;
-    let page = ctx
-        .read(async move |db| contacts::list(db, &filter, &request, list).await)
-        .await?;
+    let page = ctx.read(async move |db| contacts::list(db, &filter, &request, list).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|contact| ContactOut::new(contact, &view))))
 }
@@ -122,14 +112,8 @@ async fn create_contact(ctx: TenantCtx, body: Body<ContactFields>) -> ApiResult<
 
 #[handler]
 async fn get_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<ContactOut>> {
-    let contact: Contact = ctx
-        .point_read(id.0)
-        .await?
-        .ok_or(ApiError::not_found(Resource::Contact))?;
-    Ok(Single {
-        version: contact.version,
-        body: ContactOut::new(contact, &ctx.view()),
-    })
+    let contact: Contact = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Contact))?;
+    Ok(Single { version: contact.version, body: ContactOut::new(contact, &ctx.view()) })
 }
 
 #[handler]

@@ -28,12 +28,7 @@ pub(super) fn routes() -> Router {
         .hoop(Payload::RESOURCE)
         .read(list_follow_ups)
         .post(create_follow_up)
-        .push(
-            Router::with_path("{id}")
-                .read(get_follow_up)
-                .patch(update_follow_up)
-                .delete(delete_follow_up),
-        )
+        .push(Router::with_path("{id}").read(get_follow_up).patch(update_follow_up).delete(delete_follow_up))
 }
 
 /// A follow-up as clients see it: the origin's keys first and in its order; its ids are `""` when absent.
@@ -99,9 +94,7 @@ async fn list_follow_ups(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody
     let filter = filter(&mut query)?;
     let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
     query.finish()?;
-    let page = ctx
-        .read(async move |db| follow_ups::list(db, &filter, &request, list).await)
-        .await?;
+    let page = ctx.read(async move |db| follow_ups::list(db, &filter, &request, list).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|follow_up| FollowUpOut::new(follow_up, &view))))
 }
@@ -119,14 +112,8 @@ async fn create_follow_up(ctx: TenantCtx, body: Body<FollowUpFields>) -> ApiResu
 
 #[handler]
 async fn get_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<FollowUpOut>> {
-    let follow_up: FollowUp = ctx
-        .point_read(id.0)
-        .await?
-        .ok_or(ApiError::not_found(Resource::FollowUp))?;
-    Ok(Single {
-        version: follow_up.version,
-        body: FollowUpOut::new(follow_up, &ctx.view()),
-    })
+    let follow_up: FollowUp = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::FollowUp))?;
+    Ok(Single { version: follow_up.version, body: FollowUpOut::new(follow_up, &ctx.view()) })
 }
 
 #[handler]

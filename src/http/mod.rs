@@ -46,10 +46,6 @@ pub fn service(state: Arc<State>, compress: bool) -> Service {
         .push(opportunities::routes())
         .push(follow_ups::routes());
     let service = Service::new(Router::new().push(public).push(protected));
-    let service = if compress {
-        service.hoop(salvo::compression::Compression::new())
-    } else {
-        service
-    };
+    let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
     service.hoop(edge::Edge(state))
 }

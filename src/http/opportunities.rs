@@ -81,13 +81,7 @@ impl OpportunityOut {
             created_at,
             updated_at,
         } = opportunity;
-        let Standing {
-            stage,
-            last_open_stage: _,
-            probability_pct,
-            closed_at,
-            lost_reason,
-        } = standing;
+        let Standing { stage, last_open_stage: _, probability_pct, closed_at, lost_reason } = standing;
         Self {
             opportunity_id: id,
             tenant_id: view.tenant.clone(),
@@ -129,13 +123,9 @@ async fn list_opportunities(ctx: TenantCtx, mut query: Query) -> ApiResult<PageB
     let filter = filter(&mut query)?;
     let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
     query.finish()?;
-    let page = ctx
-        .read(async move |db| opportunities::list(db, &filter, &request, list).await)
-        .await?;
+    let page = ctx.read(async move |db| opportunities::list(db, &filter, &request, list).await).await?;
     let view = ctx.view();
-    Ok(PageBody(
-        page.map(|opportunity| OpportunityOut::new(opportunity, &view)),
-    ))
+    Ok(PageBody(page.map(|opportunity| OpportunityOut::new(opportunity, &view))))
 }
 
 #[handler]
@@ -144,26 +134,16 @@ async fn create_opportunity(ctx: TenantCtx, body: Body<OpportunityFields>) -> Ap
     let new = NewOpportunity::check(body.0, ctx.user())?;
     ctx.write_child(Resource::Customer, async move |tx| {
         let opportunity = OpportunityOut::new(opportunities::insert(tx, new).await?, &view);
-        Reply::created(
-            COLLECTION,
-            &opportunity.opportunity_id,
-            opportunity.version,
-            &opportunity,
-        )
+        Reply::created(COLLECTION, &opportunity.opportunity_id, opportunity.version, &opportunity)
     })
     .await
 }
 
 #[handler]
 async fn get_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<OpportunityOut>> {
-    let opportunity: Opportunity = ctx
-        .point_read(id.0)
-        .await?
-        .ok_or(ApiError::not_found(Resource::Opportunity))?;
-    Ok(Single {
-        version: opportunity.version,
-        body: OpportunityOut::new(opportunity, &ctx.view()),
-    })
+    let opportunity: Opportunity =
+        ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Opportunity))?;
+    Ok(Single { version: opportunity.version, body: OpportunityOut::new(opportunity, &ctx.view()) })
 }
 
 #[handler]
@@ -198,12 +178,8 @@ fn filter(query: &mut Query) -> ApiResult<OpportunityFilter> {
         id: query.text("opportunityId"),
         customer_id: query.text("customerId"),
         owner_id: query.text("ownerId"),
-        stage: query.choice("stage", "1, 2, 3, 4, 5, 6", |code| {
-            Stage::from_code(code.parse().ok()?)
-        })?,
-        status: query.choice("status", "1, 2, 3", |code| {
-            DealStatus::from_code(code.parse().ok()?)
-        })?,
+        stage: query.choice("stage", "1, 2, 3, 4, 5, 6", |code| Stage::from_code(code.parse().ok()?))?,
+        status: query.choice("status", "1, 2, 3", |code| DealStatus::from_code(code.parse().ok()?))?,
         currency: query.choice("currency", "ISO 4217 (CNY, USD, …)", Currency::parse)?,
         close_from: query.choice("expectedCloseFrom", "YYYY-MM-DD", day)?,
         close_to: query.choice("expectedCloseTo", "YYYY-MM-DD", day)?,

@@ -16,12 +16,7 @@ columns!("contacts", own "owner_id = ?1 or customer_id in (select id from custom
     "created_at", "updated_at",
 );
 
-const CONTACTS: List<Contact> = List {
-    table: "contacts",
-    columns: COLUMNS,
-    own: OWN,
-    read: Contact::read,
-};
+const CONTACTS: List<Contact> = List { table: "contacts", columns: COLUMNS, own: OWN, read: Contact::read };
 
 impl Record for Contact {
     const RESOURCE: Resource = Resource::Contact;
@@ -136,9 +131,7 @@ pub async fn list(
     request: &PageRequest<ContactKey>,
     list: u64,
 ) -> Result<Page<Contact>, StoreError> {
-    CONTACTS
-        .page(db, request, list, |filters| filter.add_to(filters))
-        .await
+    CONTACTS.page(db, request, list, |filters| filter.add_to(filters)).await
 }
 
 /// Makes way for a new primary contact.
@@ -152,12 +145,8 @@ async fn demote_primary(tx: &mut Write, successor: &Contact) -> Result<(), Store
     .await?;
     let Some(id) = id else { return Ok(()) };
     let before: Contact = get_expected(tx, &id, None).await?;
-    let after = Contact {
-        is_primary: false,
-        version: before.version + 1,
-        updated_at: tx.now(),
-        ..before.clone()
-    };
+    let after =
+        Contact { is_primary: false, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     save(tx, &after).await?;
     keep_change(tx, "contact.update", Some(&before), &after, None);
     Ok(())

@@ -18,12 +18,8 @@ columns!("follow_ups", own "owner_id = ?1 or customer_id in (select id from cust
     "owner_id", "version", "created_at", "updated_at",
 );
 
-const FOLLOW_UPS: List<FollowUp> = List {
-    table: "follow_ups",
-    columns: COLUMNS,
-    own: OWN,
-    read: FollowUp::read,
-};
+const FOLLOW_UPS: List<FollowUp> =
+    List { table: "follow_ups", columns: COLUMNS, own: OWN, read: FollowUp::read };
 
 impl Record for FollowUp {
     const RESOURCE: Resource = Resource::FollowUp;
@@ -148,9 +144,7 @@ pub async fn list(
     request: &PageRequest<FollowUpKey>,
     list: u64,
 ) -> Result<Page<FollowUp>, StoreError> {
-    FOLLOW_UPS
-        .page(db, request, list, |filters| filter.add_to(filters))
-        .await
+    FOLLOW_UPS.page(db, request, list, |filters| filter.add_to(filters)).await
 }
 
 /// Checks that what the follow-up refers to exists and belongs together; an opportunity or a contact without a customer
@@ -159,9 +153,7 @@ async fn resolve_references(tx: &mut Write, follow_up: &mut FollowUp) -> Result<
     let no_such = |resource| StoreError::Violation(Violation::NoSuch(resource));
     let disagrees = |field| StoreError::from(Invalid::field(field, Problem::Contradicts("customerId")));
     if let Some(id) = &follow_up.customer_id {
-        get::<Customer>(tx, id)
-            .await?
-            .ok_or(no_such(Resource::Customer))?;
+        get::<Customer>(tx, id).await?.ok_or(no_such(Resource::Customer))?;
     }
     if let Some(id) = &follow_up.opportunity_id {
         let opportunity: Opportunity = get(tx, id).await?.ok_or(no_such(Resource::Opportunity))?;
@@ -184,10 +176,8 @@ async fn resolve_references(tx: &mut Write, follow_up: &mut FollowUp) -> Result<
 
 /// Keeps the customers' dates of their latest and next follow-up.
 async fn refresh_customers(tx: &mut Write, touched: &[&FollowUp]) -> Result<(), StoreError> {
-    let mut ids: Vec<&str> = touched
-        .iter()
-        .filter_map(|follow_up| follow_up.customer_id.as_deref())
-        .collect();
+    let mut ids: Vec<&str> =
+        touched.iter().filter_map(|follow_up| follow_up.customer_id.as_deref()).collect();
     ids.dedup();
     for id in ids {
         customers::refresh_follow_ups(tx, id).await?;

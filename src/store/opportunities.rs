@@ -18,12 +18,8 @@ columns!("opportunities", own "owner_id = ?1":
     "expected_close_date", "closed_at", "lost_reason", "owner_id", "version", "created_at", "updated_at",
 );
 
-const OPPORTUNITIES: List<Opportunity> = List {
-    table: "opportunities",
-    columns: COLUMNS,
-    own: OWN,
-    read: Opportunity::read,
-};
+const OPPORTUNITIES: List<Opportunity> =
+    List { table: "opportunities", columns: COLUMNS, own: OWN, read: Opportunity::read };
 
 impl Record for Opportunity {
     const RESOURCE: Resource = Resource::Opportunity;
@@ -50,13 +46,7 @@ impl Record for Opportunity {
             title,
             amount_cents,
             currency,
-            standing: Standing {
-                stage,
-                last_open_stage,
-                probability_pct,
-                closed_at,
-                lost_reason,
-            },
+            standing: Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason },
             expected_close_date,
             owner_id: columns.next()?,
             version: columns.next()?,
@@ -104,20 +94,11 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
     .execute(&mut *tx)
     .await?;
     let data = opportunity.event_data(tx.masking(), tx.now());
-    let created = Event {
-        kind: "crm.opportunity.created",
-        data: Value::Object(data),
-    };
+    let created = Event { kind: "crm.opportunity.created", data: Value::Object(data) };
     keep_change(tx, "opportunity.create", None, &opportunity, Some(created));
     if opportunity.standing.status() != DealStatus::Open {
         let closed = closed_event(tx, &opportunity);
-        keep_change(
-            tx,
-            "opportunity.close",
-            Some(&opportunity),
-            &opportunity,
-            Some(closed),
-        );
+        keep_change(tx, "opportunity.close", Some(&opportunity), &opportunity, Some(closed));
     }
     Ok(opportunity)
 }
@@ -152,11 +133,7 @@ pub async fn update(
     .execute(&mut *tx)
     .await?;
     let closed = (moved == Moved::Closed).then(|| closed_event(tx, &after));
-    let action = if closed.is_some() {
-        "opportunity.close"
-    } else {
-        "opportunity.update"
-    };
+    let action = if closed.is_some() { "opportunity.close" } else { "opportunity.update" };
     keep_change(tx, action, Some(&before), &after, closed);
     Ok(after)
 }
@@ -180,24 +157,15 @@ pub async fn list(
     request: &PageRequest<OpportunityKey>,
     list: u64,
 ) -> Result<Page<Opportunity>, StoreError> {
-    OPPORTUNITIES
-        .page(db, request, list, |filters| filter.add_to(filters))
-        .await
+    OPPORTUNITIES.page(db, request, list, |filters| filter.add_to(filters)).await
 }
 
 /// `crm.opportunity.closed`, once for each closing (contract §10).
 fn closed_event(tx: &Write, opportunity: &Opportunity) -> Event {
     let mut data = opportunity.event_data(tx.masking(), tx.now());
-    let result = if opportunity.standing.status() == DealStatus::Won {
-        "won"
-    } else {
-        "lost"
-    };
+    let result = if opportunity.standing.status() == DealStatus::Won { "won" } else { "lost" };
     data.insert("result".to_owned(), result.into());
-    Event {
-        kind: "crm.opportunity.closed",
-        data: Value::Object(data),
-    }
+    Event { kind: "crm.opportunity.closed", data: Value::Object(data) }
 }
 
 /// Binds the columns in the order that `insert` and `update` share.
@@ -205,13 +173,7 @@ fn bind<'q>(
     query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
     opportunity: &'q Opportunity,
 ) -> sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments> {
-    let Standing {
-        stage,
-        last_open_stage,
-        probability_pct,
-        closed_at,
-        lost_reason,
-    } = &opportunity.standing;
+    let Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason } = &opportunity.standing;
     query
         .bind(&opportunity.id)
         .bind(&opportunity.customer_id)

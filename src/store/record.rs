@@ -81,13 +81,7 @@ impl<'r> Columns<'r> {
 pub async fn get<R: Record>(db: &mut Read, id: &str) -> Result<Option<R>, StoreError> {
     let row = match db.scope().clone() {
         Scope::All => sqlx::query(R::GET).bind(id).fetch_optional(&mut *db).await?,
-        Scope::Own(user) => {
-            sqlx::query(R::GET_OWN)
-                .bind(&*user)
-                .bind(id)
-                .fetch_optional(&mut *db)
-                .await?
-        }
+        Scope::Own(user) => sqlx::query(R::GET_OWN).bind(&*user).bind(id).fetch_optional(&mut *db).await?,
     };
     Ok(row.map(|row| R::read(&row, 0)).transpose()?)
 }

@@ -32,11 +32,7 @@ pub trait PointRead: Sized {
 
 /// What waits for the reader.
 pub(super) enum Job {
-    Point {
-        sql: &'static str,
-        id: String,
-        answer: PointAnswer,
-    },
+    Point { sql: &'static str, id: String, answer: PointAnswer },
     Unit(UnitRun),
 }
 
@@ -48,14 +44,7 @@ pub(super) fn point_job<P: PointRead>(
     id: String,
 ) -> (Job, oneshot::Receiver<Result<Option<SqliteRow>, StoreError>>) {
     let (answer, receiver) = oneshot::channel();
-    (
-        Job::Point {
-            sql: P::SQL,
-            id,
-            answer,
-        },
-        receiver,
-    )
+    (Job::Point { sql: P::SQL, id, answer }, receiver)
 }
 
 pub(super) fn unit_job<T, F>(scope: Scope, unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
@@ -78,9 +67,7 @@ where
             }
             read.set_scope(scope);
             // The call is inside too: a function may panic before it returns its future.
-            let ran = AssertUnwindSafe(async { unit(&mut *read).await })
-                .catch_unwind()
-                .await;
+            let ran = AssertUnwindSafe(async { unit(&mut *read).await }).catch_unwind().await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));
             let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
@@ -98,11 +85,7 @@ pub(super) async fn run(
     condition: std::sync::Arc<Condition>,
     closed: oneshot::Sender<()>,
 ) {
-    let role = if file.identity.is_some() {
-        Role::Reader
-    } else {
-        Role::Immutable
-    };
+    let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
@@ -181,10 +164,8 @@ async fn answer_points_of(
     let failed = match rows {
         Ok(rows) => {
             for row in rows {
-                let position = row
-                    .try_get::<i64, _>(0)
-                    .ok()
-                    .and_then(|position| usize::try_from(position).ok());
+                let position =
+                    row.try_get::<i64, _>(0).ok().and_then(|position| usize::try_from(position).ok());
                 if let Some(answer) = position.and_then(|position| answers.get_mut(position)?.take()) {
                     let _gone = answer.send(Ok(Some(row)));
                 }
