@@ -50,11 +50,20 @@ impl<'ex> Extractible<'ex> for Expected {
     #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
     async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
         let invalid = || ApiError::bad_request(Message::IfMatchInvalid);
-        let header = match request.headers().get(IF_MATCH) {
-            Some(value) => if_match(value.to_str().map_err(|_| invalid())?).ok_or_else(invalid)?,
-            None => None,
+        let mut headers = request.headers().get_all(IF_MATCH).iter();
+        let header = match (headers.next(), headers.next()) {
+            (Some(value), None) => if_match(value.to_str().map_err(|_| invalid())?).ok_or_else(invalid)?,
+            (None, _) => None,
+            (Some(_), Some(_)) => return Err(invalid()),
         };
-        let query: Option<String> = request.query("ifVersion");
+        let query = match request.queries().get_vec("ifVersion").map(Vec::as_slice) {
+            Some([_, _, ..]) => {
+                let name = "ifVersion".to_owned();
+                return Err(ApiError::bad_request(Message::ParameterTwice(name)));
+            }
+            Some([text]) => Some(text.clone()),
+            _ => None,
+        };
         let query = match query.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             Some(text) => Some(text.parse::<i64>().map_err(|_| invalid())?),
             None => None,

@@ -72,12 +72,20 @@ async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Res
     }
 }
 
-/// What Prometheus asks for; browsers and clients that take anything get JSON.
+/// Whether `Accept` names what Prometheus reads, and wants it more than JSON. Clients that take anything get JSON, and so
+/// do those that list both alike (axios sends `application/json, text/plain, */*`).
 fn wants_exposition(request: &Request) -> bool {
-    let accept = request
-        .headers()
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    accept.contains("application/openmetrics-text") || accept.contains("text/plain")
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let weight = |wanted: &[&str]| {
+        let weights = accept.split(',').filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next()?;
+            let mut weight = || parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+            let is_wanted = wanted.iter().any(|name| name.eq_ignore_ascii_case(media_type));
+            is_wanted.then(|| weight().unwrap_or(1.0))
+        });
+        weights.fold(0.0, f32::max)
+    };
+    weight(&["application/openmetrics-text", "text/plain"]) > weight(&["application/json"])
 }

@@ -90,40 +90,19 @@ struct Inner {
 }
 
 /// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
-#[derive(Default)]
-struct Entry(Mutex<Held>);
-
-#[derive(Default)]
-enum Held {
-    /// The tenant is being opened.
-    #[default]
-    Nothing,
-    Open(Arc<TenantDb>),
-    /// The entry was evicted, perhaps before the tenant was open: what it held now would be closed when moka pleases.
-    Evicted,
-}
+struct Entry(Mutex<Option<Arc<TenantDb>>>);
 
 impl Entry {
     fn holding(db: Arc<TenantDb>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Held::Open(db))))
+        Arc::new(Self(Mutex::new(Some(db))))
     }
 
     fn db(&self) -> Option<Arc<TenantDb>> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Held::Open(db) => Some(db.clone()),
-            Held::Nothing | Held::Evicted => None,
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn hold(&self, db: Arc<TenantDb>) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*held, Held::Nothing) {
-            *held = Held::Open(db);
-        }
-    }
-
-    fn evict(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Held::Evicted;
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -228,11 +207,11 @@ impl Tenants {
         let stats = Arc::<Stats>::default();
         let empty = opener.open_template().await?;
         let hot = Cache::builder()
-            .max_capacity(capacity)
+            .max_capacity(capacity - spare_places(capacity))
             .time_to_idle(settings.idle)
             // The default policy would refuse a newly opened tenant for the sake of busier ones.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.evict())
+            .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.forget())
             .build();
         let places = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
@@ -262,6 +241,7 @@ impl Tenants {
                 inner.sweep();
             }
         });
+        tokio::spawn(inner.clone().recover());
         Ok(Self { inner, housekeeping })
     }
 
@@ -337,6 +317,15 @@ impl fmt::Debug for Tenants {
 }
 
 impl Inner {
+    /// Opens every tenant that a crash left with a WAL, so that its rows reach the main file though nobody asks for it.
+    async fn recover(self: Arc<Self>) {
+        for tenant in self.opener.left_with_wal() {
+            if let Err(error) = self.get(&tenant, false).await {
+                tracing::warn!(%tenant, %error, "a tenant could not be recovered");
+            }
+        }
+    }
+
     async fn get(self: &Arc<Self>, tenant: &TenantId, create: bool) -> Result<Arc<TenantDb>, OpenError> {
         if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
             return Ok(db);
@@ -352,7 +341,7 @@ impl Inner {
         let live = slot.live.clone().lock_owned().await;
         if let Some(db) = live.db.upgrade() {
             self.stats.revivals.fetch_add(1, Ordering::Relaxed);
-            self.hot.insert(tenant.clone(), Entry::holding(db.clone())).await;
+            self.remember(tenant.clone(), db.clone()).await;
             return Ok(db);
         }
         if let Some(failed) = live
@@ -378,6 +367,12 @@ impl Inner {
         wanted.then(|| slots.entry(tenant.clone()).or_default().clone())
     }
 
+    /// Puts the tenant into the cache, which forgets its least recently used one at once: its place may be waited for.
+    async fn remember(&self, tenant: TenantId, db: Arc<TenantDb>) {
+        self.hot.insert(tenant, Entry::holding(db)).await;
+        self.hot.run_pending_tasks().await;
+    }
+
     fn sweep(&self) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_remembered());
@@ -391,17 +386,15 @@ impl Inner {
         mut live: OwnedMutexGuard<Live>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
-        let entry = Arc::<Entry>::default();
-        let opened = self.try_open(tenant.clone(), slot, entry.clone(), create).await;
+        let opened = self.try_open(tenant.clone(), slot, create).await;
         match opened {
             Ok(db) => {
                 live.db = Arc::downgrade(&db);
                 live.failed = None;
-                entry.hold(db.clone());
+                self.remember(tenant, db.clone()).await;
                 Ok(db)
             }
             Err(error) => {
-                self.hot.invalidate(&tenant).await;
                 if !self.stopping.load(Ordering::SeqCst)
                     && let OpenError::Unavailable(_) = &error
                 {
@@ -425,7 +418,6 @@ impl Inner {
         &self,
         tenant: TenantId,
         slot: Arc<Slot>,
-        entry: Arc<Entry>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
         // Waits for the last user of the file to close it.
@@ -444,9 +436,6 @@ impl Inner {
                 .take()
                 .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
         }
-        // Taking a place in the cache first makes it forget its oldest tenant, which then gives up its place.
-        self.hot.insert(tenant.clone(), entry).await;
-        self.hot.run_pending_tasks().await;
         let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
         self.claimed.enter(&tenant);
@@ -481,6 +470,13 @@ impl Inner {
             claim,
         )))
     }
+}
+
+/// Places that the cache does not fill with idle tenants. One at least: whoever waits for a place then waits for a
+/// request or a close under way, both of which end. Were all places the cache's, its idle tenants could hold every one
+/// of them while everybody waits and nobody is left to make the cache forget one.
+fn spare_places(capacity: u64) -> u64 {
+    (capacity / 8).max(1).min(capacity)
 }
 
 /// How tenants come and go.

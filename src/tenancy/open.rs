@@ -14,7 +14,7 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
-use super::location::{SIDE_FILES, side_file};
+use super::location::{self, SIDE_FILES, side_file};
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
@@ -60,6 +60,17 @@ impl Opener {
             reader.context("opening the template")?,
             &self.shared,
         ))
+    }
+
+    /// The tenants whose files have a WAL beside them.
+    pub(super) fn left_with_wal(&self) -> Vec<TenantId> {
+        let Ok(entries) = fs::read_dir(self.root.tenants()) else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        names
+            .filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?))
+            .collect()
     }
 
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is

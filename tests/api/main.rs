@@ -1,9 +1,15 @@
 //! The service as its clients meet it: black-box tests over HTTP, one module per resource and per promise.
 
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no callers: `pub` says what a module offers to the others"
+)]
+
 mod customers;
 mod durability;
 mod edges;
 mod idempotency;
+mod identity;
 mod lists;
 mod support;
 mod tenancy;

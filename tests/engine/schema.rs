@@ -1,6 +1,5 @@
 //! The schema: new tenants are what the migrations make, and SQLite is the one the measurements were taken with.
 
-use crm_cell::tenancy::{OLDEST_SQLITE, sqlite_version};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -124,8 +123,8 @@ async fn sqlite_is_built_as_measured() {
     let number = version.split('.').fold(0, |number, part| {
         number * 1000 + part.parse::<i32>().expect("a number")
     });
-    assert_eq!(number, sqlite_version(), "linked and running versions agree");
-    assert!(number >= OLDEST_SQLITE && OLDEST_SQLITE >= 3_051_003, "{version}");
+    // Older versions can lose committed rows of a WAL.
+    assert!(number >= 3_051_003, "{version}");
     for without in [
         "ENABLE_MEMORY_MANAGEMENT",
         "ENABLE_API_ARMOR",

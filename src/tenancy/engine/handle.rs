@@ -71,6 +71,8 @@ pub struct Read {
     pub(super) prefix: Prefix,
     /// The running unit has sent a statement.
     pub(super) touched: bool,
+    /// The running unit's last statement carried the release of the unit before it.
+    carries_release: bool,
     /// The running unit has sent a statement that may write.
     pub(super) wrote: bool,
     /// The first fatal error of the running unit, latched even when the unit swallows it (see [`fault_of`]).
@@ -86,6 +88,7 @@ impl Read {
             connection,
             prefix: Prefix::None,
             touched: false,
+            carries_release: false,
             wrote: false,
             fault: None,
             unanswered: false,
@@ -106,9 +109,16 @@ impl Read {
         self.connection
     }
 
+    /// Whether "rollback to u" undoes the running unit and nothing else. Not if the statement that failed also carried
+    /// the release of the unit before: if it failed there, that unit's work is still behind the same savepoint.
+    pub(super) fn can_undo_alone(&self) -> bool {
+        !self.carries_release
+    }
+
     /// Forgets what the last unit did; a pending prefix stays.
     pub(super) fn begin_unit(&mut self) {
         self.touched = false;
+        self.carries_release = false;
         self.wrote = false;
         self.fault = None;
         self.unanswered = false;
@@ -166,6 +176,7 @@ impl Read {
         self.unanswered = true;
         self.connection.count_statement();
         let prefix = std::mem::replace(&mut self.prefix, Prefix::None);
+        self.carries_release = prefix == Prefix::Release;
         if prefix == Prefix::None {
             Ok(sql.clone())
         } else {

@@ -147,6 +147,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// A writer without a connection.
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
         let unchecked = file.has_wal();
         Self {
@@ -432,8 +433,10 @@ impl Group {
             write.changes.truncate(mark);
             self.failed
                 .push((ran.answer, Unavailable::not_written(fault.into())));
-            if fault.discards_connection() || sqlx::query("rollback to u").execute(write.raw()).await.is_err()
-            {
+            let undone = !fault.discards_connection()
+                && write.can_undo_alone()
+                && sqlx::query("rollback to u").execute(write.raw()).await.is_ok();
+            if !undone {
                 return Err(fault);
             }
             write.prefix = Prefix::None;

@@ -179,12 +179,13 @@ impl Answer {
 }
 
 /// Sends bytes and returns the bytes of the answer; the request must ask for `Connection: close`.
-pub fn raw(address: &str, request: &str) -> String {
+pub fn raw(address: &str, request: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).expect("connected");
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a timeout");
-    stream.write_all(request.as_bytes()).expect("sent");
+    // The service may answer, and hang up, before it has read everything.
+    let _ = stream.write_all(request.as_ref());
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()

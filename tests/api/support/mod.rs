@@ -1,18 +1,22 @@
 //! A service of its own for each test: own data root, own port, real sockets.
 
 mod client;
+mod db;
 mod process;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::{Answer, Client, raw};
+pub use db::{db_execute, db_open, db_select};
 pub use process::Cell;
+pub use wire::{Wire, WireAnswer};
 
 use crm_cell::app::{App, Parts};
 use crm_cell::config::{Config, Sources};
-use crm_cell::domain::SystemClock;
+use crm_cell::domain::{Clock, ManualClock, SystemClock, Timestamp};
 use crm_cell::http::State;
 use crm_cell::tenancy::Machine;
 use tempfile::TempDir;
@@ -36,6 +40,7 @@ pub struct TestApp {
 pub struct Setup {
     variables: Vec<(String, String)>,
     machine: Machine,
+    clock: Arc<dyn Clock>,
     directory: Arc<TempDir>,
 }
 
@@ -48,6 +53,7 @@ impl Default for Setup {
                 threads: 20_000,
                 memory: 8 << 30,
             },
+            clock: Arc::new(SystemClock),
             directory: Arc::new(tempfile::tempdir().expect("a temporary directory")),
         }
     }
@@ -57,6 +63,12 @@ impl Setup {
     /// Sets a configuration variable, under its documented name.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The service goes by this clock.
+    pub fn at(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -74,15 +86,12 @@ impl Setup {
             ("CRM_JWT_SECRET".to_owned(), SECRET.to_owned()),
             ("CRM__SERVER__DRAIN_TIMEOUT".to_owned(), "5s".to_owned()),
         ];
-        variables.extend(self.variables);
-        let variables = variables
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
+        variables.extend(self.variables); // the later one wins, and a blank one is absent
+        let variables = variables.into_iter().collect();
         let sources = Sources::new(variables, self.directory.path());
         let config = Config::load(&sources).expect("a valid configuration");
         let parts = Parts {
-            clock: Arc::new(SystemClock),
+            clock: self.clock,
             machine: self.machine,
             working_directory: self.directory.path().to_owned(),
         };
@@ -150,6 +159,13 @@ impl TestApp {
             .as_u64()
             .unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
     }
+}
+
+/// A clock that stands at this moment until it is told to move.
+pub fn clock_at(moment: &str) -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(
+        Timestamp::parse_rfc3339(moment).expect("a moment"),
+    ))
 }
 
 /// The directory of the tenants' files of a service in `directory`.
