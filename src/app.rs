@@ -112,7 +112,6 @@ impl App {
             max_open_tenants = capacity.tenants,
             bound_by = %capacity.bound_by,
             max_connections = capacity.connections,
-            sqlite = crate::tenancy::sqlite_version(),
             "ready to serve"
         );
         let accepts_any_token = !has_sources && auth.strict != Some(true);

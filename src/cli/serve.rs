@@ -1,6 +1,6 @@
 //! `crm-cell serve`: the service, until SIGTERM or SIGINT.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -33,8 +33,8 @@ pub(super) fn run(config: Config, working_directory: &Path) -> anyhow::Result<()
             _ = &mut asked_to_stop => return Ok(()), // while waiting for LOCK
         };
         if greet {
-            // Nobody has to read it.
-            let _ = writeln!(io::stdout(), "{}", app.greeting());
+            // Whoever reads it may be gone (`crm-cell | head -1`): no reason not to serve.
+            let _nobody_reads = writeln!(std::io::stdout(), "{}", app.greeting());
         }
         app.run(async move {
             let signal = asked_to_stop.await;

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
-use super::masking::{Masking, Unmasked};
-use super::rules::{Invalid, Problem};
+use super::masking::Masking;
+use super::rules::Invalid;
 use super::{Timestamp, fold_name};
 
 const NAME_MAX: usize = 200;
@@ -142,23 +143,9 @@ pub struct CustomerFields {
     remark: Input<String>,
 }
 
-/// A customer to be created.
+/// A customer to be created: everything but what the write itself decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewCustomer {
-    name: String,
-    contact_phone: String,
-    contact_email: String,
-    status: CustomerStatus,
-    owner_id: String,
-    lifecycle: Option<Lifecycle>,
-    level: Option<String>,
-    source: Option<String>,
-    industry: Option<String>,
-    region: Option<String>,
-    address: Option<String>,
-    website: Option<String>,
-    remark: Option<String>,
-}
+pub struct NewCustomer(Customer);
 
 impl NewCustomer {
     /// Checks the fields of a POST; the owner is `user` if none is named.
@@ -166,91 +153,45 @@ impl NewCustomer {
     /// # Errors
     /// All fields that break a rule.
     pub fn check(fields: CustomerFields, user: &str, masking: Masking) -> Result<Self, Invalid> {
-        let mut check = Checker::default();
-        let name = check.required_text("name", fields.name, NAME_MAX);
-        let contact_phone = check
-            .optional_text("contactPhone", fields.contact_phone, PHONE_MAX)
-            .unwrap_or_default();
-        let contact_email = check
-            .optional_text("contactEmail", fields.contact_email, TEXT_MAX)
-            .unwrap_or_default();
-        if masking.unmask_phone(&contact_phone, "") == Unmasked::Refused {
-            check.problem("contactPhone", Problem::Masked);
-        }
-        if masking.unmask_email(&contact_email, "") == Unmasked::Refused {
-            check.problem("contactEmail", Problem::Masked);
-        }
-        let status = match check.choice("status", fields.status, STATUSES, CustomerStatus::from_code) {
-            Patch::Set(status) => status,
-            Patch::Keep | Patch::Clear => CustomerStatus::Normal,
+        let patch = CustomerPatch::check(fields, Checker::for_new())?;
+        let mut customer = Customer {
+            id: String::new(),
+            name: String::new(),
+            contact_phone: String::new(),
+            contact_email: String::new(),
+            status: CustomerStatus::Normal,
+            lifecycle: None,
+            level: None,
+            source: None,
+            industry: None,
+            region: None,
+            address: None,
+            website: None,
+            remark: None,
+            owner_id: user.to_owned(),
+            next_follow_up_at: None,
+            last_follow_up_at: None,
+            version: 1,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
         };
-        let owner_id = check
-            .optional_text("ownerId", fields.owner_id, TEXT_MAX)
-            .unwrap_or_else(|| user.to_owned());
-        let mut lifecycle = None;
-        lifecycle_patch(&mut check, fields.lifecycle).apply(&mut lifecycle);
-        let mut text = |field, input| check.optional_text(field, input, TEXT_MAX);
-        let new = Self {
-            name,
-            contact_phone,
-            contact_email,
-            status,
-            owner_id,
-            lifecycle,
-            level: text("level", fields.level),
-            source: text("source", fields.source),
-            industry: text("industry", fields.industry),
-            region: text("region", fields.region),
-            address: text("address", fields.address),
-            website: text("website", fields.website),
-            remark: check.optional_text("remark", fields.remark, REMARK_MAX),
-        };
-        check.finish(new)
+        patch.apply(&mut customer, masking)?;
+        Ok(Self(customer))
     }
 
     /// The customer that this becomes.
     #[must_use]
     pub fn into_customer(self, id: String, now: Timestamp) -> Customer {
-        let Self {
-            name,
-            contact_phone,
-            contact_email,
-            status,
-            owner_id,
-            lifecycle,
-            level,
-            source,
-            industry,
-            region,
-            address,
-            website,
-            remark,
-        } = self;
         Customer {
             id,
-            name,
-            contact_phone,
-            contact_email,
-            status,
-            lifecycle,
-            level,
-            source,
-            industry,
-            region,
-            address,
-            website,
-            remark,
-            owner_id,
-            next_follow_up_at: None,
-            last_follow_up_at: None,
-            version: 1,
             created_at: now,
             updated_at: now,
+            ..self.0
         }
     }
 }
 
-/// What a PATCH does to a customer.
+/// What a POST or PATCH writes of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CustomerPatch {
     name: Option<String>,
@@ -269,40 +210,32 @@ pub struct CustomerPatch {
 }
 
 impl CustomerPatch {
-    /// Checks the fields of a PATCH, as far as that goes without the stored customer.
+    /// Checks the fields of a POST or PATCH, as far as that goes without the stored customer.
     ///
     /// # Errors
     /// All fields that break a rule.
-    pub fn check(fields: CustomerFields, null_keeps: bool) -> Result<Self, Invalid> {
-        let mut check = Checker::for_patch(null_keeps);
-        let name = check.patch_required_text("name", fields.name, NAME_MAX);
-        let contact_phone = check.patch_text("contactPhone", fields.contact_phone, PHONE_MAX);
-        let contact_email = check.patch_text("contactEmail", fields.contact_email, TEXT_MAX);
-        let status = match check.choice("status", fields.status, STATUSES, CustomerStatus::from_code) {
-            Patch::Set(status) => Some(status),
-            Patch::Keep => None,
-            Patch::Clear => {
-                check.problem("status", Problem::Required);
-                None
-            }
-        };
-        let owner_id = check.patch_required_text("ownerId", fields.owner_id, TEXT_MAX);
-        let lifecycle = lifecycle_patch(&mut check, fields.lifecycle);
-        let mut text = |field, input| check.patch_text(field, input, TEXT_MAX);
+    pub fn check(fields: CustomerFields, mut check: Checker) -> Result<Self, Invalid> {
+        let name = check.required_text("name", fields.name, NAME_MAX);
+        let contact_phone = check.text("contactPhone", fields.contact_phone, PHONE_MAX);
+        let contact_email = check.text("contactEmail", fields.contact_email, TEXT_MAX);
+        let status = check.choice("status", fields.status, STATUSES, CustomerStatus::from_code);
+        let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
+        let lifecycle = check.read_text("lifecycle", fields.lifecycle, LIFECYCLES, Lifecycle::from_word);
+        let mut text = |field, input| check.text(field, input, TEXT_MAX);
         let patch = Self {
             name,
             contact_phone,
             contact_email,
-            status,
-            owner_id,
-            lifecycle,
             level: text("level", fields.level),
             source: text("source", fields.source),
             industry: text("industry", fields.industry),
             region: text("region", fields.region),
             address: text("address", fields.address),
             website: text("website", fields.website),
-            remark: check.patch_text("remark", fields.remark, REMARK_MAX),
+            remark: check.text("remark", fields.remark, REMARK_MAX),
+            status: check.no_clearing("status", status),
+            owner_id: check.no_clearing("ownerId", owner_id),
+            lifecycle,
         };
         check.finish(patch)
     }
@@ -314,8 +247,8 @@ impl CustomerPatch {
     pub fn apply(self, customer: &mut Customer, masking: Masking) -> Result<(), Invalid> {
         let Self {
             name,
-            mut contact_phone,
-            mut contact_email,
+            contact_phone,
+            contact_email,
             status,
             owner_id,
             lifecycle,
@@ -327,21 +260,13 @@ impl CustomerPatch {
             website,
             remark,
         } = self;
-        let mut check = Checker::default();
-        if let Patch::Set(given) = &contact_phone {
-            match masking.unmask_phone(given, &customer.contact_phone) {
-                Unmasked::New => {}
-                Unmasked::Unchanged => contact_phone = Patch::Keep,
-                Unmasked::Refused => check.problem("contactPhone", Problem::Masked),
-            }
-        }
-        if let Patch::Set(given) = &contact_email {
-            match masking.unmask_email(given, &customer.contact_email) {
-                Unmasked::New => {}
-                Unmasked::Unchanged => contact_email = Patch::Keep,
-                Unmasked::Refused => check.problem("contactEmail", Problem::Masked),
-            }
-        }
+        let mut check = Checker::for_new();
+        let contact_phone = check.unmask("contactPhone", contact_phone, |given| {
+            masking.unmask_phone(given, &customer.contact_phone)
+        });
+        let contact_email = check.unmask("contactEmail", contact_email, |given| {
+            masking.unmask_email(given, &customer.contact_email)
+        });
         check.finish(())?;
         if let Some(name) = name {
             customer.name = name;
@@ -366,15 +291,6 @@ impl CustomerPatch {
     }
 }
 
-fn lifecycle_patch(check: &mut Checker, input: Input<String>) -> Patch<Lifecycle> {
-    match input {
-        Input::Given(word) if word.trim().is_empty() => Patch::Clear,
-        input => check.choice("lifecycle", input, LIFECYCLES, |word| {
-            Lifecycle::from_word(word.trim())
-        }),
-    }
-}
-
 impl Customer {
     /// What makes the name unique.
     #[must_use]
@@ -382,8 +298,19 @@ impl Customer {
         fold_name(&self.name)
     }
 
-    /// The fields that a client can write, by their names in JSON; nothing masked.
-    fn writable_fields(&self) -> [(&'static str, Value); 13] {
+    /// What other systems are told of it: ids and scalars, personal data masked; no address, remark or free text.
+    #[must_use]
+    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
+        let mut data = self.event_fields(&["address", "remark"], masking);
+        data.insert("occurredAt".to_owned(), json!(occurred_at));
+        data.insert("customerId".to_owned(), json!(self.id));
+        data.insert("version".to_owned(), json!(self.version));
+        data
+    }
+}
+
+impl Audited for Customer {
+    fn audit_fields(&self) -> Vec<AuditField> {
         let Self {
             id: _,
             name,
@@ -405,63 +332,20 @@ impl Customer {
             created_at: _,
             updated_at: _,
         } = self;
-        [
-            ("name", json!(name)),
-            ("contactPhone", json!(contact_phone)),
-            ("contactEmail", json!(contact_email)),
-            ("status", json!(status.code())),
-            ("ownerId", json!(owner_id)),
-            ("lifecycle", json!(lifecycle)),
-            ("level", json!(level)),
-            ("source", json!(source)),
-            ("industry", json!(industry)),
-            ("region", json!(region)),
-            ("address", json!(address)),
-            ("website", json!(website)),
-            ("remark", json!(remark)),
+        vec![
+            AuditField::plain("name", json!(name)),
+            AuditField::phone("contactPhone", contact_phone),
+            AuditField::email("contactEmail", contact_email),
+            AuditField::plain("status", json!(status.code())),
+            AuditField::plain("ownerId", json!(owner_id)),
+            AuditField::plain("lifecycle", json!(lifecycle)),
+            AuditField::plain("level", json!(level)),
+            AuditField::plain("source", json!(source)),
+            AuditField::plain("industry", json!(industry)),
+            AuditField::plain("region", json!(region)),
+            AuditField::plain("address", json!(address)),
+            AuditField::plain("website", json!(website)),
+            AuditField::plain("remark", json!(remark)),
         ]
-    }
-
-    /// What differs from `before` (from nothing, for a new customer): `{"field": [old, new]}`, personal data masked.
-    #[must_use]
-    pub fn changes_since(&self, before: Option<&Self>, masking: Masking) -> Map<String, Value> {
-        let old = before.map(Self::writable_fields);
-        let mut changes = Map::new();
-        for (position, (field, new)) in self.writable_fields().into_iter().enumerate() {
-            let old = old
-                .as_ref()
-                .map_or(Value::Null, |fields| fields[position].1.clone());
-            let empty = new.is_null() || new == "";
-            if old != new && !(before.is_none() && empty) {
-                changes.insert(
-                    field.to_owned(),
-                    json!([mask_field(field, old, masking), mask_field(field, new, masking)]),
-                );
-            }
-        }
-        changes
-    }
-
-    /// What other systems are told of it: ids and scalars, personal data masked; no address, remark or free text.
-    #[must_use]
-    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
-        let mut data = Map::new();
-        data.insert("occurredAt".to_owned(), json!(occurred_at));
-        data.insert("customerId".to_owned(), json!(self.id));
-        for (field, value) in self.writable_fields() {
-            if !matches!(field, "address" | "remark") {
-                data.insert(field.to_owned(), mask_field(field, value, masking));
-            }
-        }
-        data.insert("version".to_owned(), json!(self.version));
-        data
-    }
-}
-
-fn mask_field(field: &str, value: Value, masking: Masking) -> Value {
-    match (field, value) {
-        ("contactPhone", Value::String(phone)) => masking.phone(&phone).into(),
-        ("contactEmail", Value::String(email)) => masking.email(&email).into(),
-        (_, value) => value,
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::masking::Unmasked;
 use super::rules::{FieldError, Invalid, Problem};
 
 /// A field of a body: the three states of a JSON merge patch (RFC 7396), and "of another type".
@@ -61,6 +62,12 @@ impl<'de, T: InputType> Deserialize<'de> for Input<T> {
     }
 }
 
+impl InputType for bool {
+    fn from_json(value: Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
 /// What a PATCH does to one field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Patch<T> {
@@ -94,20 +101,43 @@ impl<T> Patch<T> {
 }
 
 /// Collects what is wrong with the fields of one body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checker {
     errors: Vec<FieldError>,
-    /// `null` in a PATCH leaves the field (`CRM_PATCH_NULL=keep`).
-    null_keeps: bool,
+    kind: Kind,
+}
+
+/// What the body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// POST: what is required must be there; `null` and `""` mean missing.
+    New,
+    /// PATCH: what is not there stays; `null` and `""` clear it.
+    Patch,
+    /// PATCH of the origin's clients (`CRM_PATCH_NULL=keep`): `null` leaves it too.
+    PatchNullKeeps,
 }
 
 impl Checker {
+    /// A checker for a POST.
+    #[must_use]
+    pub fn for_new() -> Self {
+        Self {
+            errors: Vec::new(),
+            kind: Kind::New,
+        }
+    }
+
     /// A checker for a PATCH.
     #[must_use]
     pub fn for_patch(null_keeps: bool) -> Self {
         Self {
             errors: Vec::new(),
-            null_keeps,
+            kind: if null_keeps {
+                Kind::PatchNullKeeps
+            } else {
+                Kind::Patch
+            },
         }
     }
 
@@ -131,57 +161,11 @@ impl Checker {
         }
     }
 
-    /// A string that must be there: trimmed, 1 to `max` characters.
-    pub fn required_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> String {
-        match self.text(field, input, max) {
-            Patch::Set(text) => text,
-            Patch::Keep | Patch::Clear => {
-                if !self.errors.iter().any(|error| error.field == field) {
-                    self.problem(field, Problem::Required);
-                }
-                String::new()
-            }
-        }
-    }
-
-    /// A string that may be missing; `""` and `null` mean missing.
-    pub fn optional_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Option<String> {
-        match self.text(field, input, max) {
-            Patch::Set(text) => Some(text),
-            Patch::Keep | Patch::Clear => None,
-        }
-    }
-
-    /// A string that a PATCH may clear with `""` or `null`.
-    pub fn patch_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
-        if self.null_keeps && input == Input::Null {
-            Patch::Keep
-        } else {
-            self.text(field, input, max)
-        }
-    }
-
-    /// A string that a PATCH may replace but not clear.
-    pub fn patch_required_text(
-        &mut self,
-        field: &'static str,
-        input: Input<String>,
-        max: usize,
-    ) -> Option<String> {
-        match self.patch_text(field, input, max) {
-            Patch::Keep => None,
-            Patch::Set(text) => Some(text),
-            Patch::Clear => {
-                self.problem(field, Problem::Required);
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
+    /// A string: trimmed, at most `max` characters.
+    pub fn text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
         match input {
             Input::Absent => Patch::Keep,
-            Input::Null => Patch::Clear,
+            Input::Null => self.null(),
             Input::Wrong => {
                 self.problem(field, Problem::NotText);
                 Patch::Keep
@@ -202,7 +186,80 @@ impl Checker {
         }
     }
 
-    /// One of a fixed set of integers or words; `allowed` is how the set is told to the client.
+    /// A string that a record cannot be without: a POST must bring it, a PATCH may only replace it.
+    pub fn required_text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Option<String> {
+        let text = match self.text(field, input, max) {
+            Patch::Keep if self.kind == Kind::New && !self.has_problem(field) => Patch::Clear,
+            text => text,
+        };
+        match text {
+            Patch::Set(text) => Some(text),
+            Patch::Keep => None,
+            Patch::Clear => {
+                self.problem(field, Problem::Required);
+                None
+            }
+        }
+    }
+
+    /// A field with a value at all times: a POST may leave it to its default, a PATCH may not clear it.
+    pub fn no_clearing<T>(&mut self, field: &'static str, patch: Patch<T>) -> Option<T> {
+        match patch {
+            Patch::Set(value) => Some(value),
+            Patch::Clear if self.kind != Kind::New => {
+                self.problem(field, Problem::Required);
+                None
+            }
+            Patch::Keep | Patch::Clear => None,
+        }
+    }
+
+    /// A field that clients see masked: writing its mask back leaves it.
+    pub fn unmask(
+        &mut self,
+        field: &'static str,
+        patch: Patch<String>,
+        judge: impl FnOnce(&str) -> Unmasked,
+    ) -> Patch<String> {
+        let Patch::Set(given) = patch else { return patch };
+        match judge(&given) {
+            Unmasked::New => Patch::Set(given),
+            Unmasked::Unchanged => Patch::Keep,
+            Unmasked::Refused => {
+                self.problem(field, Problem::Masked);
+                Patch::Keep
+            }
+        }
+    }
+
+    fn has_problem(&self, field: &str) -> bool {
+        self.errors.iter().any(|error| error.field == field)
+    }
+
+    fn null<T>(&self) -> Patch<T> {
+        if self.kind == Kind::PatchNullKeeps {
+            Patch::Keep
+        } else {
+            Patch::Clear
+        }
+    }
+
+    /// A string that stands for something else, like a date or a word of a fixed set; trimmed, `""` and `null` clear it.
+    /// `allowed` is how the set is told to the client.
+    pub fn read_text<C>(
+        &mut self,
+        field: &'static str,
+        input: Input<String>,
+        allowed: &'static str,
+        read: impl FnOnce(&str) -> Option<C>,
+    ) -> Patch<C> {
+        match input {
+            Input::Given(text) if text.trim().is_empty() => Patch::Clear,
+            input => self.choice(field, input, allowed, |text| read(text.trim())),
+        }
+    }
+
+    /// One of a set of integers or truth values; `allowed` is how the set is told to the client.
     pub fn choice<T, C>(
         &mut self,
         field: &'static str,
@@ -210,18 +267,15 @@ impl Checker {
         allowed: &'static str,
         choose: impl FnOnce(T) -> Option<C>,
     ) -> Patch<C> {
-        match input {
-            Input::Absent => Patch::Keep,
-            Input::Null if self.null_keeps => Patch::Keep,
-            Input::Null => Patch::Clear,
-            Input::Given(value) => choose(value).map_or_else(
-                || {
-                    self.problem(field, Problem::NotOneOf(allowed));
-                    Patch::Keep
-                },
-                Patch::Set,
-            ),
-            Input::Wrong => {
+        let chosen = match input {
+            Input::Absent => return Patch::Keep,
+            Input::Null => return self.null(),
+            Input::Given(value) => choose(value),
+            Input::Wrong => None,
+        };
+        match chosen {
+            Some(value) => Patch::Set(value),
+            None => {
                 self.problem(field, Problem::NotOneOf(allowed));
                 Patch::Keep
             }
@@ -258,10 +312,10 @@ mod tests {
 
     #[test]
     fn every_broken_rule_is_reported() {
-        let mut checker = Checker::default();
+        let mut checker = Checker::for_new();
         checker.required_text("a", Input::Null, 5);
-        checker.optional_text("b", Input::Given("六个汉字长了".into()), 5);
-        checker.optional_text("c", Input::Wrong, 5);
+        checker.text("b", Input::Given("六个汉字长了".into()), 5);
+        checker.text("c", Input::Wrong, 5);
         let fields: Vec<_> = checker.finish(()).expect_err("three problems").errors;
         let problems: Vec<_> = fields.iter().map(|error| error.problem).collect();
         assert_eq!(
@@ -272,23 +326,17 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_not_also_reported_as_missing() {
-        let mut checker = Checker::default();
+        let mut checker = Checker::for_new();
         checker.required_text("a", Input::Wrong, 5);
         assert_eq!(checker.finish(()).expect_err("one problem").errors.len(), 1);
     }
 
     #[test]
     fn null_clears_or_keeps_as_configured() {
+        assert_eq!(Checker::for_patch(false).text("a", Input::Null, 5), Patch::Clear);
+        assert_eq!(Checker::for_patch(true).text("a", Input::Null, 5), Patch::Keep);
         assert_eq!(
-            Checker::for_patch(false).patch_text("a", Input::Null, 5),
-            Patch::Clear
-        );
-        assert_eq!(
-            Checker::for_patch(true).patch_text("a", Input::Null, 5),
-            Patch::Keep
-        );
-        assert_eq!(
-            Checker::for_patch(true).patch_text("a", Input::Given(" ".into()), 5),
+            Checker::for_patch(true).text("a", Input::Given(" ".into()), 5),
             Patch::Clear
         );
     }

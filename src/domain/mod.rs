@@ -1,23 +1,35 @@
 //! Pure types and rules of the CRM: no I/O, no async, no HTTP.
 
+mod audit;
 mod clock;
+mod contact;
 mod customer;
 mod fold;
+mod follow_up;
 mod id_source;
 mod input;
 mod masking;
+mod money;
 mod nearest;
+mod opportunity;
 mod page;
 mod rules;
+mod stage;
 mod tenant_id;
 
+pub use audit::{AuditField, Audited};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use contact::{Contact, ContactFields, ContactPatch, NewContact};
 pub use customer::{Customer, CustomerFields, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer};
 pub use fold::fold_name;
+pub use follow_up::{FollowUp, FollowUpFields, FollowUpPatch, NewFollowUp};
 pub use id_source::IdSource;
 pub use input::{Checker, Input, InputType, Patch};
 pub use masking::{Masking, Unmasked};
+pub use money::{AMOUNT_MAX, Currency, weigh};
 pub use nearest::{nearest, nearest_by, similarity};
+pub use opportunity::{NewOpportunity, Opportunity, OpportunityFields, OpportunityPatch};
 pub use page::{Count, Cursor, CursorValue, InvalidCursor, Order, Page, PageRequest, Start, Total};
 pub use rules::{FieldError, Invalid, Problem, Resource, Violation};
+pub use stage::{Contradiction, DealStatus, Move, Moved, Stage, Standing};
 pub use tenant_id::{InvalidTenantId, TenantId};

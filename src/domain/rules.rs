@@ -7,6 +7,12 @@ use serde::Serialize;
 pub enum Resource {
     /// A customer.
     Customer,
+    /// A contact.
+    Contact,
+    /// An opportunity.
+    Opportunity,
+    /// A follow-up.
+    FollowUp,
 }
 
 impl Resource {
@@ -15,6 +21,9 @@ impl Resource {
     pub fn stem(self) -> &'static str {
         match self {
             Self::Customer => "customer",
+            Self::Contact => "contact",
+            Self::Opportunity => "opportunity",
+            Self::FollowUp => "follow_up",
         }
     }
 }
@@ -65,6 +74,10 @@ pub enum Problem {
     NotOneOf(&'static str),
     /// It holds `*` but is not the mask of the stored value.
     Masked,
+    /// It cannot be changed once the record is there.
+    Fixed,
+    /// It contradicts another field of the request.
+    Contradicts(&'static str),
     /// The resource has no such field.
     Unknown,
 }

@@ -12,7 +12,6 @@ use super::protected::{TenantCtx, View};
 use super::query::Query;
 use super::respond::{PageBody, Replied, Reply, Single};
 use super::router::RouterExt as _;
-use crate::config::PatchNull;
 use crate::domain::{
     Customer, CustomerFields, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Resource, TenantId,
     Timestamp,
@@ -172,7 +171,7 @@ async fn update_customer(
     body: Body<CustomerFields>,
 ) -> ApiResult<Replied> {
     let view = ctx.view();
-    let patch = CustomerPatch::check(body.0, ctx.api().patch_null == PatchNull::Keep)?;
+    let patch = CustomerPatch::check(body.0, ctx.patch_checker())?;
     ctx.write_existing(Resource::Customer, async move |tx| {
         let customer = CustomerOut::new(customers::update(tx, &id.0, expected.0, patch).await?, &view);
         Reply::changed(customer.version, &customer)

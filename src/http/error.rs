@@ -214,6 +214,8 @@ fn problem_code(problem: Problem) -> &'static str {
         Problem::TooLong(_) => "TOO_LONG",
         Problem::NotOneOf(_) => "NOT_ALLOWED",
         Problem::Masked => "MASKED",
+        Problem::Fixed => "FIXED",
+        Problem::Contradicts(_) => "CONTRADICTION",
         Problem::Unknown => "UNKNOWN_FIELD",
     }
 }

@@ -86,6 +86,9 @@ impl Message {
             Self::RouteUnknown => pair("请求的路径不存在", "There is no such path."),
             Self::MethodNotAllowed => pair("该路径不支持此请求方法", "The path does not allow this method."),
             Self::NotFound(Resource::Customer) => pair("客户不存在", "The customer does not exist."),
+            Self::NotFound(Resource::Contact) => pair("联系人不存在", "The contact does not exist."),
+            Self::NotFound(Resource::Opportunity) => pair("商机不存在", "The opportunity does not exist."),
+            Self::NotFound(Resource::FollowUp) => pair("跟进记录不存在", "The follow-up does not exist."),
             Self::TenantNotFound => pair("租户不存在", "The tenant does not exist."),
             Self::CustomerNameRequired => pair("请填写客户名称", "Please fill in the customer's name."),
             Self::CustomerNameTaken => pair("客户名称已存在", "Another customer has this name."),
@@ -195,6 +198,8 @@ pub(super) fn problem(problem: Problem, language: Language) -> String {
             "脱敏后的值不能写回".to_owned(),
             "is masked: send the whole value".to_owned(),
         ),
+        Problem::Fixed => ("创建后不能修改".to_owned(), "cannot be changed".to_owned()),
+        Problem::Contradicts(other) => (format!("与 {other} 矛盾"), format!("contradicts {other}")),
         Problem::Unknown => (
             "未知字段".to_owned(),
             "is not a field of this resource".to_owned(),

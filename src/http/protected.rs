@@ -14,8 +14,8 @@ use super::payload::RequestKey;
 use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
-use crate::config::{Api, Idempotency};
-use crate::domain::{Masking, Resource, TenantId};
+use crate::config::{Idempotency, PatchNull};
+use crate::domain::{Checker, Masking, Resource, TenantId};
 use crate::identity::{Credentials, Principal, Role};
 use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
 
@@ -158,9 +158,9 @@ impl TenantCtx {
         &self.admitted.principal.user
     }
 
-    /// How the resources behave.
-    pub(super) fn api(&self) -> &Api {
-        &self.state.api
+    /// What checks the fields of a PATCH.
+    pub(super) fn patch_checker(&self) -> Checker {
+        Checker::for_patch(self.state.api.patch_null == PatchNull::Keep)
     }
 
     /// How records are shown to this caller.

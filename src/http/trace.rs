@@ -22,8 +22,8 @@ pub(super) struct RequestIds {
 impl RequestIds {
     pub(super) fn read(request: &Request, clock: &dyn Clock, ids: &IdSource) -> Self {
         let headers = request.headers();
-        let request_id = match Key::of(headers) {
-            Key::Valid(key) => key.to_owned(),
+        let request_id = match Key::header(headers, "x-request-id") {
+            Key::Valid(id) => id.to_owned(),
             Key::Absent | Key::Invalid => ids.next(clock.now()).to_string(),
         };
         Self {

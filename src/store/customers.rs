@@ -1,94 +1,72 @@
 //! Customers.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite};
 
-use super::list::{List, SortKey};
+use super::list::{Filters, List, SortKey};
+use super::record::{Columns, Record, columns, get_expected, keep_change, keep_deletion};
 use crate::domain::{
-    Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest, Resource, Timestamp,
-    Violation,
+    Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
+    Resource, Timestamp, Violation,
 };
-use crate::tenancy::{Change, Event, PointRead, Read, StoreError, Write};
+use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
-/// Declares the columns once: for reading, and with the table's name in front for joins.
-macro_rules! columns {
-    ($($column:literal),+ $(,)?) => {
-        const COLUMNS: &str = concat!("id", $(", ", $column),+);
-        const POINT_READ: &str = concat!(
-            "select j.key, c.id", $(", c.", $column),+,
-            " from json_each(?1) j join customers c on c.id = j.value where c.deleted_at is null"
-        );
-        const GET: &str =
-            concat!("select id", $(", ", $column),+, " from customers where id = ?1 and deleted_at is null");
-    };
-}
-columns!(
-    "name",
-    "contact_phone",
-    "contact_email",
-    "status",
-    "lifecycle",
-    "level",
-    "source",
-    "industry",
-    "region",
-    "address",
-    "website",
-    "remark",
-    "owner_id",
-    "next_follow_up_at",
-    "last_follow_up_at",
-    "version",
-    "created_at",
-    "updated_at",
+columns!("customers":
+    "name", "contact_phone", "contact_email", "status", "lifecycle", "level", "source", "industry", "region", "address",
+    "website", "remark", "owner_id", "next_follow_up_at", "last_follow_up_at", "version", "created_at", "updated_at",
 );
 
 const CUSTOMERS: List<Customer> = List {
     table: "customers",
     columns: COLUMNS,
-    read,
+    read: Customer::read,
 };
 
-fn read(row: &SqliteRow, first: usize) -> Result<Customer, sqlx::Error> {
-    let mut column = first;
-    fn next<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
-        row: &'r SqliteRow,
-        column: &mut usize,
-    ) -> Result<T, sqlx::Error> {
-        *column += 1;
-        row.try_get(*column - 1)
+impl Record for Customer {
+    const RESOURCE: Resource = Resource::Customer;
+    const GET: &'static str = GET;
+
+    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::new(row, first);
+        Ok(Self {
+            id: columns.next()?,
+            name: columns.next()?,
+            contact_phone: columns.next()?,
+            contact_email: columns.next()?,
+            // The table's checks admit no other values.
+            status: CustomerStatus::from_code(columns.next()?).unwrap_or(CustomerStatus::Normal),
+            lifecycle: columns.next::<Option<&str>>()?.and_then(Lifecycle::from_word),
+            level: columns.next()?,
+            source: columns.next()?,
+            industry: columns.next()?,
+            region: columns.next()?,
+            address: columns.next()?,
+            website: columns.next()?,
+            remark: columns.next()?,
+            owner_id: columns.next()?,
+            next_follow_up_at: columns.optional_moment()?,
+            last_follow_up_at: columns.optional_moment()?,
+            version: columns.next()?,
+            created_at: columns.moment()?,
+            updated_at: columns.moment()?,
+        })
     }
-    let moment = |millis: Option<i64>| millis.map(Timestamp::from_millis);
-    Ok(Customer {
-        id: next(row, &mut column)?,
-        name: next(row, &mut column)?,
-        contact_phone: next(row, &mut column)?,
-        contact_email: next(row, &mut column)?,
-        // The table's checks admit no other values.
-        status: CustomerStatus::from_code(next(row, &mut column)?).unwrap_or(CustomerStatus::Normal),
-        lifecycle: next::<Option<&str>>(row, &mut column)?.and_then(Lifecycle::from_word),
-        level: next(row, &mut column)?,
-        source: next(row, &mut column)?,
-        industry: next(row, &mut column)?,
-        region: next(row, &mut column)?,
-        address: next(row, &mut column)?,
-        website: next(row, &mut column)?,
-        remark: next(row, &mut column)?,
-        owner_id: next(row, &mut column)?,
-        next_follow_up_at: moment(next(row, &mut column)?),
-        last_follow_up_at: moment(next(row, &mut column)?),
-        version: next(row, &mut column)?,
-        created_at: Timestamp::from_millis(next(row, &mut column)?),
-        updated_at: Timestamp::from_millis(next(row, &mut column)?),
-    })
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
 }
 
 impl PointRead for Customer {
     const SQL: &'static str = POINT_READ;
 
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        read(row, 1)
+        Self::read(row, 1)
     }
 }
 
@@ -106,13 +84,12 @@ pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreE
     if let Err(error) = inserted {
         return Err(name_taken(tx, error, &customer).await);
     }
-    record(
-        tx,
-        "customer.create",
-        None,
-        &customer,
-        Some("crm.customer.created"),
-    );
+    let data = customer.event_data(tx.masking(), tx.now());
+    let event = Event {
+        kind: "crm.customer.created",
+        data: Value::Object(data),
+    };
+    keep_change(tx, "customer.create", None, &customer, Some(event));
     Ok(customer)
 }
 
@@ -127,7 +104,7 @@ pub async fn update(
     expected: Option<i64>,
     patch: CustomerPatch,
 ) -> Result<Customer, StoreError> {
-    let before = get_expected(tx, id, expected).await?;
+    let before: Customer = get_expected(tx, id, expected).await?;
     let mut after = before.clone();
     patch.apply(&mut after, tx.masking())?;
     if after == before {
@@ -143,13 +120,17 @@ pub async fn update(
     if let Err(error) = updated {
         return Err(name_taken(tx, error, &after).await);
     }
-    record(
-        tx,
-        "customer.update",
-        Some(&before),
-        &after,
-        Some("crm.customer.updated"),
+    let mut data = after.event_data(tx.masking(), tx.now());
+    let changed = after.changes_since(Some(&before), tx.masking());
+    data.insert(
+        "changedFields".to_owned(),
+        changed.keys().cloned().collect::<Vec<_>>().into(),
     );
+    let event = Event {
+        kind: "crm.customer.updated",
+        data: Value::Object(data),
+    };
+    keep_change(tx, "customer.update", Some(&before), &after, Some(event));
     Ok(after)
 }
 
@@ -158,7 +139,7 @@ pub async fn update(
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
-    let mut customer = get_expected(tx, id, expected).await?;
+    let mut customer: Customer = get_expected(tx, id, expected).await?;
     customer.version += 1;
     customer.updated_at = tx.now();
     sqlx::query("update customers set deleted_at = ?2, updated_at = ?2, version = ?3 where id = ?1")
@@ -167,14 +148,13 @@ pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(
         .bind(customer.version)
         .execute(&mut *tx)
         .await?;
-    tx.record(Change {
-        action: "customer.delete",
-        resource: Resource::Customer.stem(),
-        record_id: customer.id,
-        version: customer.version,
-        changes: json!({}),
-        event: None,
-    });
+    keep_deletion(
+        tx,
+        Resource::Customer,
+        "customer.delete",
+        customer.id,
+        customer.version,
+    );
     Ok(())
 }
 
@@ -191,19 +171,6 @@ pub async fn list(
     CUSTOMERS
         .page(db, request, list, |filters| filter.add_to(filters))
         .await
-}
-
-async fn get_expected(db: &mut Read, id: &str, expected: Option<i64>) -> Result<Customer, StoreError> {
-    let row = sqlx::query(GET)
-        .bind(id)
-        .fetch_optional(&mut *db)
-        .await?
-        .ok_or(StoreError::NotFound(Resource::Customer))?;
-    let customer = read(&row, 0)?;
-    match expected {
-        Some(version) if version != customer.version => Err(StoreError::VersionMismatch),
-        _ => Ok(customer),
-    }
 }
 
 /// Binds what a client can write and what follows from it, in the order that `insert` and `update` share.
@@ -247,38 +214,6 @@ async fn name_taken(tx: &mut Write, error: sqlx::Error, customer: &Customer) -> 
         Ok(existing) => StoreError::Violation(Violation::CustomerNameTaken { existing }),
         Err(error) => error.into(),
     }
-}
-
-fn record(
-    tx: &mut Write,
-    action: &'static str,
-    before: Option<&Customer>,
-    after: &Customer,
-    event: Option<&'static str>,
-) {
-    let masking = tx.masking();
-    let changes = after.changes_since(before, masking);
-    let event = event.map(|kind| {
-        let mut data = after.event_data(masking, tx.now());
-        if before.is_some() {
-            data.insert(
-                "changedFields".to_owned(),
-                changes.keys().cloned().collect::<Vec<_>>().into(),
-            );
-        }
-        Event {
-            kind,
-            data: Value::Object(data),
-        }
-    });
-    tx.record(Change {
-        action,
-        resource: Resource::Customer.stem(),
-        record_id: after.id.clone(),
-        version: after.version,
-        changes: Value::Object(changes),
-        event,
-    });
 }
 
 /// The documented sort keys.
@@ -342,7 +277,7 @@ pub struct CustomerFilter {
 }
 
 impl CustomerFilter {
-    fn add_to(&self, filters: &mut super::list::Filters<'_>) {
+    fn add_to(&self, filters: &mut Filters<'_>) {
         let Self {
             id,
             owner_id,

@@ -4,5 +4,6 @@
 
 pub mod customers;
 mod list;
+mod record;
 
 pub use list::{List, SortKey};

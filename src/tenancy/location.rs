@@ -60,6 +60,16 @@ pub(super) fn file_in(directory: &Path, tenant: &TenantId) -> PathBuf {
     directory.join(file_name(tenant))
 }
 
+/// What SQLite appends to a file's name for the files it keeps beside it.
+pub(super) const SIDE_FILES: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// The path of the file that SQLite keeps beside `file` under this suffix.
+pub(super) fn side_file(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

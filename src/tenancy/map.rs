@@ -15,6 +15,7 @@ use super::bucket::Bucket;
 use super::engine::{Condition, Counters, TenantDb};
 use super::error::{Reason, Unavailable};
 use super::open::Opener;
+use super::root::Lock;
 use crate::config::Provision;
 use crate::domain::TenantId;
 
@@ -89,7 +90,6 @@ struct Inner {
 }
 
 /// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
-#[derive(Default)]
 struct Entry(Mutex<Option<Arc<TenantDb>>>);
 
 impl Entry {
@@ -99,10 +99,6 @@ impl Entry {
 
     fn db(&self) -> Option<Arc<TenantDb>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn hold(&self, db: Arc<TenantDb>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(db);
     }
 
     fn forget(&self) {
@@ -161,6 +157,7 @@ struct Claim {
     _place: OwnedSemaphorePermit,
     /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
     _slot: Arc<Slot>,
+    _root: Arc<Lock>,
     tenant: TenantId,
     claimed: Arc<Claimed>,
 }
@@ -183,7 +180,7 @@ impl Claimed {
             tracing::error!(%tenant, "a tenant's file was claimed twice");
             self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
         }
-        self.stats.open.fetch_add(1, Ordering::Relaxed);
+        self.stats.open.fetch_add(1, Ordering::SeqCst);
     }
 
     fn leave(&self, tenant: &TenantId) {
@@ -210,7 +207,7 @@ impl Tenants {
         let stats = Arc::<Stats>::default();
         let empty = opener.open_template().await?;
         let hot = Cache::builder()
-            .max_capacity(capacity)
+            .max_capacity(capacity - spare_places(capacity))
             .time_to_idle(settings.idle)
             // The default policy would refuse a newly opened tenant for the sake of busier ones.
             .eviction_policy(EvictionPolicy::lru())
@@ -244,6 +241,7 @@ impl Tenants {
                 inner.sweep();
             }
         });
+        tokio::spawn(inner.clone().recover());
         Ok(Self { inner, housekeeping })
     }
 
@@ -289,13 +287,13 @@ impl Tenants {
 
     /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open.
     pub async fn close(&self, limit: Duration) -> u64 {
-        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.stopping.store(true, Ordering::SeqCst);
         let give_up = Instant::now() + limit;
         loop {
             // Once is not enough: entries inserted meanwhile, and moka's own buffering.
             self.inner.hot.invalidate_all();
             self.inner.hot.run_pending_tasks().await;
-            let open = self.inner.stats.open.load(Ordering::Relaxed);
+            let open = self.inner.stats.open.load(Ordering::SeqCst);
             if open == 0 || Instant::now() >= give_up {
                 return open;
             }
@@ -319,6 +317,15 @@ impl fmt::Debug for Tenants {
 }
 
 impl Inner {
+    /// Opens every tenant that a crash left with a WAL, so that its rows reach the main file though nobody asks for it.
+    async fn recover(self: Arc<Self>) {
+        for tenant in self.opener.left_with_wal() {
+            if let Err(error) = self.get(&tenant, false).await {
+                tracing::warn!(%tenant, %error, "a tenant could not be recovered");
+            }
+        }
+    }
+
     async fn get(self: &Arc<Self>, tenant: &TenantId, create: bool) -> Result<Arc<TenantDb>, OpenError> {
         if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
             return Ok(db);
@@ -334,7 +341,7 @@ impl Inner {
         let live = slot.live.clone().lock_owned().await;
         if let Some(db) = live.db.upgrade() {
             self.stats.revivals.fetch_add(1, Ordering::Relaxed);
-            self.hot.insert(tenant.clone(), Entry::holding(db.clone())).await;
+            self.remember(tenant.clone(), db.clone()).await;
             return Ok(db);
         }
         if let Some(failed) = live
@@ -360,6 +367,12 @@ impl Inner {
         wanted.then(|| slots.entry(tenant.clone()).or_default().clone())
     }
 
+    /// Puts the tenant into the cache, which forgets its least recently used one at once: its place may be waited for.
+    async fn remember(&self, tenant: TenantId, db: Arc<TenantDb>) {
+        self.hot.insert(tenant, Entry::holding(db)).await;
+        self.hot.run_pending_tasks().await;
+    }
+
     fn sweep(&self) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_remembered());
@@ -373,18 +386,18 @@ impl Inner {
         mut live: OwnedMutexGuard<Live>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
-        let entry = Arc::<Entry>::default();
-        let opened = self.try_open(tenant.clone(), slot, entry.clone(), create).await;
+        let opened = self.try_open(tenant.clone(), slot, create).await;
         match opened {
             Ok(db) => {
                 live.db = Arc::downgrade(&db);
                 live.failed = None;
-                entry.hold(db.clone());
+                self.remember(tenant, db.clone()).await;
                 Ok(db)
             }
             Err(error) => {
-                self.hot.invalidate(&tenant).await;
-                if let OpenError::Unavailable(_) = &error {
+                if !self.stopping.load(Ordering::SeqCst)
+                    && let OpenError::Unavailable(_) = &error
+                {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     let last = live.failed.as_ref().map(|failed| failed.backoff);
                     let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
@@ -405,7 +418,6 @@ impl Inner {
         &self,
         tenant: TenantId,
         slot: Arc<Slot>,
-        entry: Arc<Entry>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
         // Waits for the last user of the file to close it.
@@ -423,12 +435,7 @@ impl Inner {
             self.creations
                 .take()
                 .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
-            self.opener.create(&tenant).await?;
-            self.stats.creations.fetch_add(1, Ordering::Relaxed);
         }
-        // Taking a place in the cache first makes it forget its oldest tenant, which then gives up its place.
-        self.hot.insert(tenant.clone(), entry).await;
-        self.hot.run_pending_tasks().await;
         let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
         self.claimed.enter(&tenant);
@@ -437,9 +444,19 @@ impl Inner {
             _file: file,
             _place: place,
             _slot: slot,
+            _root: self.opener.root.lock(),
             tenant: tenant.clone(),
             claimed: self.claimed.clone(),
         };
+        // `close` sets the flag before it counts the claims, so it sees this one or is seen here.
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Unavailable::not_written(Reason::Stopping).into());
+        }
+        // To make a file takes a connection: not before there is a place for it.
+        if !self.opener.exists(&tenant) {
+            self.opener.create(&tenant).await?;
+            self.stats.creations.fetch_add(1, Ordering::Relaxed);
+        }
         let opened = self.opener.open(&tenant).await?;
         self.stats.opens.fetch_add(1, Ordering::Relaxed);
         if opened.migrated {
@@ -453,6 +470,13 @@ impl Inner {
             claim,
         )))
     }
+}
+
+/// Places that the cache does not fill with idle tenants. One at least: whoever waits for a place then waits for a
+/// request or a close under way, both of which end. Were all places the cache's, its idle tenants could hold every one
+/// of them while everybody waits and nobody is left to make the cache forget one.
+fn spare_places(capacity: u64) -> u64 {
+    (capacity / 8).max(1).min(capacity)
 }
 
 /// How tenants come and go.

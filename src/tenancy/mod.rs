@@ -36,15 +36,6 @@ pub use self::root::DataRoot;
 use crate::config;
 use crate::domain::{Clock, IdSource, Masking};
 
-/// SQLite versions before this one can lose committed rows of a WAL (fixed in 3.51.3).
-pub const OLDEST_SQLITE: i32 = 3_051_003;
-
-/// The version of the SQLite linked into this binary: 3051003 is 3.51.3.
-#[must_use]
-pub fn sqlite_version() -> i32 {
-    libsqlite3_sys::SQLITE_VERSION_NUMBER
-}
-
 /// What units of work take from outside.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -69,12 +60,6 @@ impl Tenants {
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
         let Surroundings { clock, ids, masking } = surroundings;
-        if sqlite_version() < OLDEST_SQLITE {
-            anyhow::bail!(
-                "this binary holds SQLite {}, which can lose committed rows: build it with 3.51.3 or newer",
-                sqlite_version()
-            );
-        }
         let template = schema::Template::build(root.template_file())
             .await
             .context("preparing new tenants")?;

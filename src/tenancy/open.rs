@@ -14,6 +14,7 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
+use super::location::{self, SIDE_FILES, side_file};
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
@@ -41,9 +42,13 @@ impl Opener {
         self.root.tenant_file(tenant)
     }
 
-    /// Whether something lies where the tenant's file would be.
+    /// Whether there is anything of this tenant. A WAL or journal whose file is lost counts: SQLite would replay it into
+    /// a new file.
     pub(super) fn exists(&self, tenant: &TenantId) -> bool {
-        fs::symlink_metadata(self.path(tenant)).is_ok()
+        let path = self.path(tenant);
+        let has_content =
+            |suffix| fs::symlink_metadata(side_file(&path, suffix)).is_ok_and(|side| side.len() > 0);
+        fs::symlink_metadata(&path).is_ok() || has_content("-wal") || has_content("-journal")
     }
 
     /// What a tenant that does not exist reads as.
@@ -55,6 +60,17 @@ impl Opener {
             reader.context("opening the template")?,
             &self.shared,
         ))
+    }
+
+    /// The tenants whose files have a WAL beside them.
+    pub(super) fn left_with_wal(&self) -> Vec<TenantId> {
+        let Ok(entries) = fs::read_dir(self.root.tenants()) else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        names
+            .filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?))
+            .collect()
     }
 
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
@@ -86,17 +102,25 @@ impl Opener {
         let identity = file_identity(&path);
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
-        let version = match check_content(&mut reader, tenant, latest).await {
-            Ok(version) => version,
+        let (version, is_wal) = match check_content(&mut reader, tenant, latest).await {
+            Ok(content) => content,
             Err(why) => {
                 reader.close().await;
                 return Err(why);
             }
         };
         let migrated = version < latest;
-        if migrated {
+        if migrated || !is_wal {
             reader.close().await;
-            self.migrate(tenant, &path, version).await?;
+            if migrated {
+                self.migrate(tenant, &path, version).await?;
+            }
+            if !is_wal {
+                // A copy made by `vacuum into`, say. Its reader and its writer would lock each other out.
+                schema::use_wal(&path)
+                    .await
+                    .map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
+            }
             reader = self.connect(&path).await?;
         }
         Ok(Opened {
@@ -145,11 +169,15 @@ fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
     }
 }
 
-/// The file's schema version, if it is this tenant's and not too new.
-async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) -> Result<i64, Unavailable> {
+/// The file's schema version, and whether its journal is a WAL, if it is this tenant's and not too new.
+async fn check_content(
+    reader: &mut Connection,
+    tenant: &TenantId,
+    latest: i64,
+) -> Result<(i64, bool), Unavailable> {
     let sql = "select (select application_id from pragma_application_id), (select user_version from pragma_user_version), \
-               tenant_id, min_reader_version from meta where id = 1";
-    let row: (i64, i64, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
+               (select journal_mode from pragma_journal_mode), tenant_id, min_reader_version from meta where id = 1";
+    let row: (i64, i64, String, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
         Ok(row) => row,
         Err(error) => {
             return Err(match fault_of(&error) {
@@ -159,7 +187,7 @@ async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) 
             });
         }
     };
-    let (application_id, version, owner, min_reader_version) = row;
+    let (application_id, version, journal_mode, owner, min_reader_version) = row;
     if application_id != schema::APPLICATION_ID || version < 1 {
         Err(quarantined(Quarantine::Foreign))
     } else if owner != tenant.as_str() {
@@ -167,7 +195,7 @@ async fn check_content(reader: &mut Connection, tenant: &TenantId, latest: i64) 
     } else if min_reader_version > latest {
         Err(quarantined(Quarantine::TooNew))
     } else {
-        Ok(version)
+        Ok((version, journal_mode == "wal"))
     }
 }
 
@@ -191,10 +219,9 @@ async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sql
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        remove_if_there(Path::new(&name))?;
+    remove_if_there(path)?;
+    for suffix in SIDE_FILES {
+        remove_if_there(&side_file(path, suffix))?;
     }
     OpenOptions::new()
         .write(true)

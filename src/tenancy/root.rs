@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,13 +15,20 @@ use crate::domain::TenantId;
 /// How often a starting cell tries `LOCK` again.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 
-/// The directory that holds all tenants of a cell (contract §4). While it exists, no other process can have one for the
-/// same directory.
+/// The lock on a data root, released when the last holder drops it. Every open tenant holds it: the next cell must not
+/// start while a request of this one still writes.
+#[derive(Debug)]
+pub(super) struct Lock {
+    /// Held, not read: the lock goes with it.
+    _file: File,
+}
+
+/// The directory that holds all tenants of a cell (contract §4). While it or one of its tenants is open, no other
+/// process can have one for the same directory.
 #[derive(Debug)]
 pub struct DataRoot {
     directory: PathBuf,
-    /// Held, not read: the lock goes with it.
-    _lock: File,
+    lock: Arc<Lock>,
 }
 
 impl DataRoot {
@@ -33,7 +41,7 @@ impl DataRoot {
         let lock = lock(&directory.join("LOCK"), wait).await?;
         let root = Self {
             directory: directory.to_owned(),
-            _lock: lock,
+            lock: Arc::new(Lock { _file: lock }),
         };
         for part in ["tenants", "copies", "incoming", "backups", "trash"] {
             make_directory(&root.directory.join(part))?;
@@ -52,6 +60,10 @@ impl DataRoot {
     #[must_use]
     pub fn tenants(&self) -> PathBuf {
         self.directory.join("tenants")
+    }
+
+    pub(super) fn lock(&self) -> Arc<Lock> {
+        self.lock.clone()
     }
 
     pub(super) fn tenant_file(&self, tenant: &TenantId) -> PathBuf {
@@ -75,7 +87,11 @@ impl DataRoot {
         for entry in fs::read_dir(self.tenants()).context("reading the tenants' directory")? {
             let path = entry.context("reading the tenants' directory")?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.ends_with(UNFINISHED) || name.contains(&format!("{UNFINISHED}-")) {
+            // By its end only: `a.db.new-x.db` is the tenant `a.db.new-x`.
+            let stem = location::SIDE_FILES
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            if stem.unwrap_or(&name).ends_with(UNFINISHED) {
                 fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
         }

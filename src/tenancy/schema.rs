@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 use anyhow::Context as _;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 /// `pragma application_id` of every tenant's file: "CRMC".
@@ -29,6 +31,30 @@ pub(super) fn latest_version() -> i64 {
         .unwrap_or(0)
 }
 
+/// SQLite versions before this one can lose committed rows of a WAL: <https://sqlite.org/wal.html#the_wal_reset_bug>.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+/// Asks the SQLite that is really linked, not the headers this was compiled against, for its version.
+///
+/// # Errors
+/// It is too old to be trusted with data.
+async fn check_sqlite(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    let version: String = sqlx::query_scalar("select sqlite_version()")
+        .fetch_one(connection)
+        .await?;
+    let numbers: Vec<u32> = version
+        .split('.')
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    anyhow::ensure!(
+        numbers.as_slice() >= OLDEST_SQLITE.as_slice(),
+        "this binary is linked with SQLite {version}, which can lose committed rows: build it with the bundled one \
+         (unset LIBSQLITE3_SYS_USE_PKG_CONFIG)"
+    );
+    tracing::debug!(version, "SQLite");
+    Ok(())
+}
+
 /// Brings a file up to date; each migration is one transaction. sqlx's lock for SQLite does nothing: the caller must be
 /// the only one who has the file open.
 pub(super) async fn migrate(path: &Path) -> Result<(), MigrateError> {
@@ -41,6 +67,16 @@ pub(super) async fn migrate(path: &Path) -> Result<(), MigrateError> {
     let done = MIGRATIONS.run_direct(None, &mut connection, false).await;
     let closed = connection.close().await.map_err(MigrateError::Execute);
     done.and(closed)
+}
+
+/// Makes WAL the journal mode of a file, for ever. The caller must be the only one who has it open.
+pub(super) async fn use_wal(path: &Path) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .disable_statement_logging();
+    options.connect().await?.close().await
 }
 
 /// Writes a consistent copy of a file to `copy`, which must not exist.
@@ -92,6 +128,7 @@ impl Template {
             .connect()
             .await
             .with_context(|| format!("cannot create {}", path.display()))?;
+        check_sqlite(&mut connection).await?;
         MIGRATIONS
             .run_direct(None, &mut connection, false)
             .await

@@ -34,6 +34,17 @@ impl Fault {
     }
 }
 
+/// The worse of two faults: one that discards the connection, if either does, and of those damage to the file.
+pub(super) fn worse(a: Option<Fault>, b: Option<Fault>) -> Option<Fault> {
+    let badness = |fault: &Option<Fault>| match fault {
+        None => 0,
+        Some(fault) if !fault.discards_connection() => 1,
+        Some(Fault::Corrupt) => 3,
+        Some(_) => 2,
+    };
+    if badness(&b) > badness(&a) { b } else { a }
+}
+
 /// Whether `error` means that the transaction it happened in may be gone.
 ///
 /// After `SQLITE_FULL` and its like SQLite undoes either the one statement or the whole transaction; in the second case
@@ -72,6 +83,13 @@ pub(crate) fn fault_of(error: &Error) -> Option<Fault> {
     }
 }
 
+/// Whether the statement was refused because its connection is `query_only`. The other read-only errors have extended
+/// codes.
+pub(super) fn is_query_only(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.and_then(|code| code.parse().ok()) == Some(libsqlite3_sys::SQLITE_READONLY)
+}
+
 impl From<Fault> for Reason {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -84,21 +102,15 @@ impl From<Fault> for Reason {
     }
 }
 
-/// A unit's error as its caller should see it: a fault of the tenant's file is not a defect of this program.
-pub(super) fn settle(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Sql(error) => match fault_of(&error) {
-            Some(fault) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a statement met a fault"
-                );
-                Unavailable::not_written(fault.into()).into()
-            }
-            None => StoreError::Sql(error),
-        },
-        other => other,
-    }
+/// The error of a unit that met `fault`, as its caller should see it. Without a fault the unit's own error stands: a
+/// statement that was refused is a defect of this program, not of the tenant's file.
+pub(super) fn settle(error: StoreError, fault: Option<Fault>) -> StoreError {
+    let Some(fault) = fault else { return error };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a unit of work met a fault"
+    );
+    Unavailable::not_written(fault.into()).into()
 }
 
 /// Why a tenant is unavailable when its file cannot be opened; a damaged file is quarantined.

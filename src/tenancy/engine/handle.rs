@@ -1,9 +1,10 @@
 //! The two handles a unit of work gets: [`Read`] and [`Write`]. Every statement of a unit passes [`Read::admit`].
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::{self, Future};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::connection::Connection;
-use super::fault::{Fault, fault_of};
+use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
 use crate::domain::{Clock, IdSource, Masking, Timestamp};
 use crate::tenancy::StoreError;
@@ -70,10 +71,14 @@ pub struct Read {
     pub(super) prefix: Prefix,
     /// The running unit has sent a statement.
     pub(super) touched: bool,
+    /// The running unit's last statement carried the release of the unit before it.
+    carries_release: bool,
     /// The running unit has sent a statement that may write.
     pub(super) wrote: bool,
     /// The first fatal error of the running unit, latched even when the unit swallows it (see [`fault_of`]).
-    pub(super) fault: Option<Fault>,
+    fault: Option<Fault>,
+    /// A statement was admitted, and nobody has seen yet what came of it.
+    unanswered: bool,
     writable: bool,
 }
 
@@ -83,8 +88,10 @@ impl Read {
             connection,
             prefix: Prefix::None,
             touched: false,
+            carries_release: false,
             wrote: false,
             fault: None,
+            unanswered: false,
             writable: false,
         }
     }
@@ -102,22 +109,49 @@ impl Read {
         self.connection
     }
 
+    /// Whether "rollback to u" undoes the running unit and nothing else. Not if the statement that failed also carried
+    /// the release of the unit before: if it failed there, that unit's work is still behind the same savepoint.
+    pub(super) fn can_undo_alone(&self) -> bool {
+        !self.carries_release
+    }
+
     /// Forgets what the last unit did; a pending prefix stays.
     pub(super) fn begin_unit(&mut self) {
         self.touched = false;
+        self.carries_release = false;
         self.wrote = false;
         self.fault = None;
+        self.unanswered = false;
+    }
+
+    /// What broke the running unit, if anything did. To drop a statement before its end does: whether it was sent, and
+    /// the prefix with it, cannot be told.
+    pub(super) fn fault(&mut self) -> Option<Fault> {
+        if std::mem::take(&mut self.unanswered) {
+            self.fault.get_or_insert(Fault::Lost);
+        }
+        self.fault
     }
 
     /// The gate of every statement: refuses it once the unit met a fatal error, and refuses any statement that is not
-    /// a query or a change of rows (a unit that ran `commit` would publish half of its group). Adds the prefix.
+    /// a query or a change of rows (a unit that ran `commit` would publish half of its group), or that may roll back
+    /// more than itself (`insert or rollback`). Adds the prefix.
     fn admit(&mut self, sql: &SqlStr) -> Result<SqlStr, sqlx::Error> {
-        if self.fault.is_some() {
+        if self.fault().is_some() {
             return Err(sqlx::Error::Protocol(
                 "refused: an earlier statement of this unit broke its transaction".into(),
             ));
         }
         let text = sql.as_str();
+        if text
+            .as_bytes()
+            .windows(8)
+            .any(|word| word.eq_ignore_ascii_case(b"rollback"))
+        {
+            return Err(sqlx::Error::Protocol(
+                "refused: the transaction is not the unit's to roll back".into(),
+            ));
+        }
         for statement in text
             .split(';')
             .map(str::trim_start)
@@ -139,8 +173,10 @@ impl Read {
             }
         }
         self.touched = true;
+        self.unanswered = true;
         self.connection.count_statement();
         let prefix = std::mem::replace(&mut self.prefix, Prefix::None);
+        self.carries_release = prefix == Prefix::Release;
         if prefix == Prefix::None {
             Ok(sql.clone())
         } else {
@@ -150,9 +186,14 @@ impl Read {
         }
     }
 
-    /// Splits the handle into what runs a statement and what remembers its failure.
-    fn parts(&mut self) -> (&mut SqliteConnection, &mut Option<Fault>) {
-        (self.connection.raw(), &mut self.fault)
+    /// Splits the handle into what runs a statement and what watches it.
+    fn parts(&mut self) -> (&mut SqliteConnection, Watch<'_>) {
+        let watch = Watch {
+            fault: &mut self.fault,
+            unanswered: &mut self.unanswered,
+            writable: self.writable,
+        };
+        (self.connection.raw(), watch)
     }
 }
 
@@ -214,15 +255,25 @@ impl<'c> Executor<'c> for &'c mut Read {
     {
         let (sql, arguments, persistent) = take(query);
         let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
-        let (connection, fault) = self.parts();
-        let rows = match admitted {
-            Err(refused) => return stream::once(ready(Err(refused))).boxed(),
+        let (connection, mut watch) = self.parts();
+        let mut rows = match admitted {
+            Err(refused) => return stream::once(future::ready(Err(refused))).boxed(),
             Ok((sql, Some(arguments))) => {
                 connection.fetch_many(sqlx::query_with(sql, arguments).persistent(persistent))
             }
             Ok((sql, None)) => connection.fetch_many(sqlx::raw_sql(sql)),
         };
-        rows.inspect(|row| note(fault, row)).boxed()
+        stream::poll_fn(move |context| {
+            let item = ready!(rows.poll_next_unpin(context));
+            match &item {
+                Some(Err(error)) => watch.failed(error),
+                // One of the statements in the string is done, perhaps only the prefix.
+                Some(Ok(Either::Left(_))) => {}
+                Some(Ok(Either::Right(_))) | None => watch.answered(),
+            }
+            Poll::Ready(item)
+        })
+        .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
@@ -232,15 +283,19 @@ impl<'c> Executor<'c> for &'c mut Read {
     {
         let (sql, arguments, persistent) = take(query);
         let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
-        let (connection, fault) = self.parts();
+        let (connection, mut watch) = self.parts();
         let row = match admitted {
-            Err(refused) => return ready(Err(refused)).boxed(),
+            Err(refused) => return future::ready(Err(refused)).boxed(),
             Ok((sql, Some(arguments))) => {
                 connection.fetch_optional(sqlx::query_with(sql, arguments).persistent(persistent))
             }
             Ok((sql, None)) => connection.fetch_optional(sqlx::raw_sql(sql)),
         };
-        row.inspect(|row| note(fault, row)).boxed()
+        row.inspect(move |row| match row {
+            Ok(_) => watch.answered(),
+            Err(error) => watch.failed(error),
+        })
+        .boxed()
     }
 
     fn prepare_with<'e>(
@@ -251,10 +306,10 @@ impl<'c> Executor<'c> for &'c mut Read {
     where
         'c: 'e,
     {
-        let (connection, fault) = self.parts();
+        let (connection, mut watch) = self.parts();
         connection
             .prepare_with(sql, parameters)
-            .inspect_err(|error| latch(fault, error))
+            .inspect_err(move |error| watch.failed(error))
             .boxed()
     }
 
@@ -266,15 +321,24 @@ impl<'c> Executor<'c> for &'c mut Read {
     }
 }
 
-fn note<T>(fault: &mut Option<Fault>, outcome: &Result<T, sqlx::Error>) {
-    if let Err(error) = outcome {
-        latch(fault, error);
-    }
+/// Watches what comes of a statement.
+struct Watch<'a> {
+    fault: &'a mut Option<Fault>,
+    unanswered: &'a mut bool,
+    writable: bool,
 }
 
-fn latch(fault: &mut Option<Fault>, error: &sqlx::Error) {
-    if fault.is_none() {
-        *fault = fault_of(error);
+impl Watch<'_> {
+    fn answered(&mut self) {
+        *self.unanswered = false;
+    }
+
+    fn failed(&mut self, error: &sqlx::Error) {
+        self.answered();
+        // What `query_only` refuses has done nothing: the snapshot stands.
+        if self.fault.is_none() && (self.writable || !is_query_only(error)) {
+            *self.fault = fault_of(error);
+        }
     }
 }
 

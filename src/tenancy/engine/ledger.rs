@@ -68,6 +68,8 @@ pub struct IdempotencyKey {
 pub(super) struct Stored {
     pub(super) fingerprint: String,
     pub(super) response: String,
+    /// That unit's transaction has been committed.
+    pub(super) is_durable: bool,
 }
 
 /// Begins a group: the transaction, the savepoint of its first unit, and the answers already given to its keys.
@@ -94,18 +96,38 @@ pub(super) const COMMIT: &str = concat!("release u; ", commit_tail!());
 /// Ends a group, undoing its last unit.
 pub(super) const COMMIT_WITHOUT_LAST: &str = concat!("rollback to u; release u; ", commit_tail!());
 
-/// Deletes a slice of the answers that are too old to be asked for. Rows lie in order of age.
-pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where seq in \
-    (select seq from idempotency where seq < ifnull(\
-        (select seq from idempotency where at >= ?1 order by seq limit 1), 9223372036854775807) \
-     order by seq limit 500)";
+/// How many of the oldest answers [`FORGET_ANSWERS`] looks at, at least.
+pub(super) const FORGET_SLICE: usize = 500;
+
+/// Deletes those of the oldest answers that are too old to be asked for. Rows lie in order of age.
+pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where at < ?1 \
+    and seq in (select seq from idempotency order by seq limit ?2)";
 
 /// The rows that a group adds to the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    journal: Vec<JournalRow>,
-    outbox: Vec<OutboxRow>,
-    idempotency: Vec<IdempotencyRow>,
+    journal: Rows,
+    outbox: Rows,
+    idempotency: Rows,
+}
+
+/// A JSON array of rows. Written row by row, so that its size is known while a group runs.
+#[derive(Debug, Default)]
+struct Rows(Vec<u8>);
+
+impl Rows {
+    fn push(&mut self, row: &impl Serialize) -> Result<(), serde_json::Error> {
+        self.0.push(if self.0.is_empty() { b'[' } else { b',' });
+        serde_json::to_writer(&mut self.0, row)
+    }
+
+    fn json(mut self) -> String {
+        if self.0.is_empty() {
+            self.0.push(b'[');
+        }
+        self.0.push(b']');
+        String::from_utf8(self.0).expect("serde_json writes UTF-8")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -141,8 +163,9 @@ struct IdempotencyRow {
 }
 
 impl Entries {
-    pub(super) fn is_empty(&self) -> bool {
-        self.journal.is_empty() && self.outbox.is_empty() && self.idempotency.is_empty()
+    /// Bytes of JSON.
+    pub(super) fn size(&self) -> usize {
+        self.journal.0.len() + self.outbox.0.len() + self.idempotency.0.len()
     }
 
     /// Adds a successful unit's change.
@@ -152,18 +175,18 @@ impl Entries {
         by: &Actor,
         now: Timestamp,
         new_id: impl Fn() -> Uuid,
-    ) {
+    ) -> Result<(), serde_json::Error> {
         if let Some(event) = change.event {
-            self.outbox.push(OutboxRow {
+            self.outbox.push(&OutboxRow {
                 event_id: new_id(),
                 kind: event.kind,
                 record_id: change.record_id.clone(),
                 trace_id: by.trace_id.clone(),
                 at: now.millis(),
                 data: event.data,
-            });
+            })?;
         }
-        self.journal.push(JournalRow {
+        self.journal.push(&JournalRow {
             at: now.millis(),
             actor: by.user.clone(),
             action: change.action,
@@ -173,27 +196,28 @@ impl Entries {
             request_id: by.request_id.clone(),
             trace_id: by.trace_id.clone(),
             changes: change.changes,
-        });
+        })
     }
 
     /// Adds a successful unit's answer.
-    pub(super) fn add_answer(&mut self, key: IdempotencyKey, response: Box<RawValue>, now: Timestamp) {
+    pub(super) fn add_answer(
+        &mut self,
+        key: IdempotencyKey,
+        response: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<(), serde_json::Error> {
         let IdempotencyKey { key, fingerprint } = key;
-        self.idempotency.push(IdempotencyRow {
+        self.idempotency.push(&IdempotencyRow {
             key,
             fingerprint,
             response,
             at: now.millis(),
-        });
+        })
     }
 
     /// The three parameters of [`COMMIT`].
-    pub(super) fn parameters(&self) -> Result<[String; 3], serde_json::Error> {
-        Ok([
-            serde_json::to_string(&self.journal)?,
-            serde_json::to_string(&self.outbox)?,
-            serde_json::to_string(&self.idempotency)?,
-        ])
+    pub(super) fn parameters(self) -> [String; 3] {
+        [self.journal.json(), self.outbox.json(), self.idempotency.json()]
     }
 }
 
@@ -204,6 +228,7 @@ pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::E
         Stored {
             fingerprint: row.try_get(1)?,
             response: row.try_get(2)?,
+            is_durable: true,
         },
     ))
 }

@@ -34,6 +34,7 @@ pub use self::handle::{Read, Unit, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
+use super::location::side_file;
 use crate::domain::{Clock, IdSource, Masking};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
@@ -94,6 +95,37 @@ impl OpenFile {
         self.identity
             .is_none_or(|identity| file_identity(&self.path) == Some(identity))
     }
+
+    /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
+    fn has_wal(&self) -> bool {
+        std::fs::metadata(side_file(&self.path, "-wal")).is_ok_and(|wal| wal.len() > 0)
+    }
+
+    /// Quarantines the tenant if its file is gone or another one lies in its place.
+    fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
+        if !self.is_in_place() {
+            condition.quarantine(Quarantine::Replaced);
+        }
+        condition.check()
+    }
+
+    /// Opens another connection to this very file. Looks before, because SQLite would replay the WAL that it finds
+    /// beside the path into whatever lies there, and after, because only then it is certain which file was opened.
+    async fn connect(
+        &self,
+        role: Role,
+        counters: &Arc<Counters>,
+        condition: &Condition,
+    ) -> Result<Connection, Unavailable> {
+        self.check(condition)?;
+        let opened = Connection::open(&self.path, role, counters.clone()).await;
+        let connection = opened.map_err(|error| fault::open_failed(error, condition))?;
+        if let Err(why) = self.check(condition) {
+            connection.close().await;
+            return Err(why);
+        }
+        Ok(connection)
+    }
 }
 
 /// Device and inode of what `path` names, without following a link.
@@ -108,8 +140,7 @@ pub struct TenantDb {
     writes: Option<mpsc::Sender<writer::Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
-    /// Keys of the writes that are queued or running, with how many requests carry each.
-    running: Mutex<HashMap<String, usize>>,
+    running: RunningKeys,
 }
 
 /// Whether a tenant may be served; set by its tasks, read by its callers.
@@ -171,7 +202,7 @@ impl TenantDb {
             writes: Some(writes),
             reads,
             condition,
-            running: Mutex::default(),
+            running: RunningKeys::default(),
         }
     }
 
@@ -193,7 +224,7 @@ impl TenantDb {
             writes: None,
             reads,
             condition,
-            running: Mutex::default(),
+            running: RunningKeys::default(),
         }
     }
 
@@ -220,9 +251,9 @@ impl TenantDb {
         let Some(writes) = &self.writes else {
             return Err(Unavailable::not_written(Reason::Stopping).into());
         };
-        let running = key.as_ref().map(|key| Running::enter(&self.running, &key.key));
+        let running = key.as_ref().map(|key| self.running.enter(&key.key));
         let is_twin = running.as_ref().is_some_and(|running| running.is_twin);
-        let (job, answer) = writer::job(actor, key, unit);
+        let (job, answer) = writer::job(actor, key, running, unit);
         writes.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unavailable::not_written(Reason::Stopping).into(),
@@ -286,29 +317,34 @@ impl fmt::Debug for TenantDb {
     }
 }
 
-/// A request's entry in the table of running keys; leaves it when dropped.
-struct Running<'a> {
-    table: &'a Mutex<HashMap<String, usize>>,
+/// The keys of the writes that are queued or running, with how many writes carry each.
+#[derive(Debug, Clone, Default)]
+struct RunningKeys(Arc<Mutex<HashMap<String, usize>>>);
+
+/// A write's entry among the running keys; leaves it when dropped. It goes with the write, not with the request: a
+/// client that gave up and repeats its request meets the twin that it left behind.
+struct Running {
+    keys: RunningKeys,
     key: String,
     is_twin: bool,
 }
 
-impl<'a> Running<'a> {
-    fn enter(table: &'a Mutex<HashMap<String, usize>>, key: &str) -> Self {
-        let mut entries = table.lock().unwrap_or_else(PoisonError::into_inner);
+impl RunningKeys {
+    fn enter(&self, key: &str) -> Running {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let carriers = entries.entry(key.to_owned()).or_insert(0);
         *carriers += 1;
-        Self {
-            table,
+        Running {
+            keys: self.clone(),
             key: key.to_owned(),
             is_twin: *carriers > 1,
         }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut entries = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.keys.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(carriers) = entries.get_mut(&self.key) {
             *carriers -= 1;
             if *carriers == 0 {

@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fault::{open_failed, settle};
+use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
 use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
@@ -75,8 +75,12 @@ where
             if answer.is_closed() {
                 return; // nobody waits for it any more, and a read has no effect
             }
-            let ran = AssertUnwindSafe(unit(read)).catch_unwind().await;
-            let _gone = answer.send(ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle));
+            // The call is inside too: a function may panic before it returns its future.
+            let ran = AssertUnwindSafe(async { unit(&mut *read).await })
+                .catch_unwind()
+                .await;
+            let ran = ran.unwrap_or(Err(StoreError::Panicked));
+            let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
         .boxed()
     });
@@ -101,10 +105,10 @@ pub(super) async fn run(
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
         if handle.is_none() {
-            match Connection::open(&file.path, role, shared.counters.clone()).await {
+            match file.connect(role, &shared.counters, &condition).await {
                 Ok(connection) => handle = Some(Read::new(connection)),
-                Err(error) => {
-                    refuse(&mut batch, &open_failed(error, &condition)).await;
+                Err(why) => {
+                    refuse(&mut batch, &why).await;
                     continue;
                 }
             }
@@ -112,9 +116,9 @@ pub(super) async fn run(
         let Some(read) = &mut handle else { continue };
         let (points, units): (Vec<_>, Vec<_>) =
             batch.drain(..).partition(|job| matches!(job, Job::Point { .. }));
-        let mut fault = answer_points(read, points, &shared).await;
-        fault = fault.or(run_units(read, units, &shared).await);
-        if let Some(fault) = fault.filter(|fault| fault.discards_connection()) {
+        let by_points = answer_points(read, points, &shared).await;
+        let by_units = run_units(read, units, &shared).await;
+        if let Some(fault) = worse(by_points, by_units).filter(|fault| fault.discards_connection()) {
             if fault == Fault::Corrupt {
                 condition.quarantine(Quarantine::Corrupt);
             }
@@ -151,7 +155,7 @@ async fn answer_points(read: &mut Read, mut points: Vec<Job>, shared: &Shared) -
             points.into_iter().partition(|job| job.point_sql() == Some(sql));
         points = others;
         let (ids, answers): (Vec<_>, Vec<_>) = same.into_iter().filter_map(Job::into_point).unzip();
-        fault = fault.or(answer_points_of(read, sql, ids, answers, shared).await);
+        fault = worse(fault, answer_points_of(read, sql, ids, answers, shared).await);
     }
 }
 
@@ -215,11 +219,11 @@ async fn run_units(read: &mut Read, units: Vec<Job>, shared: &Shared) -> Option<
         read.connection().deadline().set(shared.settings.read_deadline);
         run(Ok(&mut *read)).await;
         read.connection().deadline().clear();
-        fault = fault.or(read.fault.take());
+        fault = worse(fault, read.fault());
     }
     let snapshot_is_open = std::mem::replace(&mut read.prefix, Prefix::None) == Prefix::None;
     if snapshot_is_open && let Err(error) = sqlx::query("commit").execute(read.raw()).await {
-        fault = fault.or(fault_of(&error)).or(Some(Fault::Other));
+        fault = worse(fault, fault_of(&error).or(Some(Fault::Other)));
     }
     fault
 }

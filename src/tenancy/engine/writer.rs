@@ -10,17 +10,21 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use sqlx::Row as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::{open_failed, settle};
+use super::connection::CHECKPOINT;
 use super::handle::{Prefix, Read, Write};
 use super::ledger::{self, Actor, Done, Entries, IdempotencyKey, Stored};
-use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Condition, Counters, Fault, OpenFile, Role, Running, Shared, Unit, fault_of};
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
 /// Jobs that one transaction takes at most.
 const GROUP: usize = 256;
+/// A group takes no further job once its ledger entries are this big: each of their three parameters must stay well
+/// below SQLite's limit on a string (64 MiB), or the commit fails for the whole group.
+const GROUP_BYTES: usize = 8 << 20;
 
 /// A unit of work in the writer's queue.
 pub(super) struct Job {
@@ -55,6 +59,7 @@ struct Ran {
 pub(super) fn job<T, F>(
     actor: Actor,
     key: Option<IdempotencyKey>,
+    running: Option<Running>,
     unit: F,
 ) -> (Job, oneshot::Receiver<Result<Done<T>, StoreError>>)
 where
@@ -64,38 +69,43 @@ where
     let (sender, receiver) = oneshot::channel();
     let run: Run = Box::new(move |turn| {
         async move {
-            let (result, response) = match turn {
-                Turn::Refuse(why) => (Err(why), None),
-                Turn::Replay(stored) => (
-                    serde_json::from_str(&stored)
-                        .map(|value| Done {
-                            value,
-                            replayed: true,
-                        })
-                        .map_err(StoreError::from),
-                    None,
-                ),
-                Turn::Run(write, keep) => {
-                    let ran = AssertUnwindSafe(unit(write)).catch_unwind().await;
-                    match ran.unwrap_or(Err(StoreError::Panicked)).map_err(settle) {
-                        Ok(value) => {
-                            match keep.then(|| serde_json::value::to_raw_value(&value)).transpose() {
-                                Ok(response) => (
-                                    Ok(Done {
-                                        value,
-                                        replayed: false,
-                                    }),
-                                    response,
-                                ),
-                                Err(error) => (Err(error.into()), None),
-                            }
-                        }
-                        Err(error) => (Err(error), None),
+            // Everything that the caller's types do is inside: a panic must not take the writer along.
+            let ran = async move {
+                match turn {
+                    Turn::Refuse(why) => Err(why),
+                    Turn::Replay(stored) => {
+                        let value = serde_json::from_str(&stored)?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: true,
+                            },
+                            None,
+                        ))
+                    }
+                    Turn::Run(write, keep) => {
+                        let value = unit(write).await?;
+                        let response = keep
+                            .then(|| serde_json::value::to_raw_value(&value))
+                            .transpose()?;
+                        Ok((
+                            Done {
+                                value,
+                                replayed: false,
+                            },
+                            response,
+                        ))
                     }
                 }
             };
+            let ran = AssertUnwindSafe(ran).catch_unwind().await;
+            let (result, response) = match ran.unwrap_or(Err(StoreError::Panicked)) {
+                Ok((done, response)) => (Ok(done), response),
+                Err(error) => (Err(error), None),
+            };
             let ok = result.is_ok();
             let answer: Answer = Box::new(move |durable| {
+                drop(running);
                 let _gone = sender.send(match (durable, result) {
                     // A unit's own refusal stands unless it rested on rows that are gone.
                     (Ok(()), result) => result,
@@ -115,6 +125,14 @@ async fn refuse(job: Job, why: StoreError) {
     (ran.answer)(Ok(()));
 }
 
+/// Gives a job an earlier answer to its key.
+async fn replay(job: Job, turn: Turn<'static>, shared: &Shared) -> Answer {
+    if matches!(turn, Turn::Replay(_)) {
+        shared.counters.replays.fetch_add(1, Ordering::Relaxed);
+    }
+    (job.run)(turn).await.answer
+}
+
 /// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
 pub(super) struct Writer {
     file: OpenFile,
@@ -123,17 +141,22 @@ pub(super) struct Writer {
     write: Option<Write>,
     /// The WAL may hold rows that the main file does not.
     unchecked: bool,
+    /// Writes with a key since old answers were last deleted.
+    answers: usize,
     last_write: Instant,
 }
 
 impl Writer {
+    /// A writer without a connection.
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
+        let unchecked = file.has_wal();
         Self {
             file,
             shared,
             condition,
             write: None,
-            unchecked: false,
+            unchecked,
+            answers: 0,
             last_write: Instant::now(),
         }
     }
@@ -149,7 +172,11 @@ impl Writer {
             };
             match taken {
                 Ok(0) => break,
-                Ok(_) => self.group(&mut group).await,
+                Ok(_) => {
+                    while !group.is_empty() {
+                        self.group(&mut group).await;
+                    }
+                }
                 Err(_elapsed) => self.rest().await,
             }
         }
@@ -160,52 +187,67 @@ impl Writer {
     /// When there is something to do without a write.
     fn wake_at(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        self.write.as_ref()?;
-        Some(
-            self.last_write
-                + if self.unchecked {
-                    settings.checkpoint_after
-                } else {
-                    settings.writer_idle
-                },
-        )
+        if self.unchecked {
+            // Also without a connection: the rows of a discarded one, or of a crashed process, are in the WAL.
+            Some(self.last_write + settings.checkpoint_after)
+        } else {
+            self.write
+                .as_ref()
+                .map(|_| self.last_write + settings.writer_idle)
+        }
     }
 
     /// After a pause: brings every row into the main file; after a longer one: closes the connection.
     async fn rest(&mut self) {
-        if self.unchecked {
-            self.checkpoint().await;
-        } else {
+        if !self.unchecked {
             self.close().await;
-        }
+        } else if self.ready().await.is_err() {
+            // In quarantine there is nothing to bring home; otherwise again after the next pause.
+            self.unchecked = self.condition.check().is_ok();
+            self.last_write = Instant::now();
+        } else if !self.forget_answers().await {
+            self.checkpoint().await;
+        } // else the next slice comes at once, unless a write waits
     }
 
     async fn checkpoint(&mut self) {
-        let forget_before = self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
         let Some(write) = &mut self.write else { return };
-        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
-            .bind(forget_before)
-            .execute(write.raw())
-            .await;
-        // A row: (a reader or writer was in the way, frames in the WAL, frames copied).
-        let row: Result<(i64, i64, i64), _> = sqlx::query_as("pragma wal_checkpoint(truncate)")
-            .fetch_one(write.raw())
-            .await;
-        match (forgotten, row) {
-            (Ok(_), Ok((0, _, _))) => {
+        match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
+            Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
-            (Ok(_), Ok(_)) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
-            (Err(error), _) | (_, Err(error)) => {
+            Ok(_) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "checkpointing an idle tenant failed"
                 );
-                self.last_write = Instant::now();
-                if let Some(fault) = fault_of(&error) {
-                    self.discard(fault).await;
-                }
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+            }
+        }
+    }
+
+    /// Deletes a slice of the answers that are too old to be asked for. Says whether there may be more of them.
+    async fn forget_answers(&mut self) -> bool {
+        let slice = std::mem::take(&mut self.answers).max(ledger::FORGET_SLICE);
+        let Some(write) = &mut self.write else {
+            return false;
+        };
+        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
+            .bind(self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS)
+            .bind(i64::try_from(slice).unwrap_or(i64::MAX))
+            .execute(write.raw())
+            .await;
+        match forgotten {
+            Ok(done) => done.rows_affected() > 0,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting old answers failed"
+                );
+                self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
+                false
             }
         }
     }
@@ -222,11 +264,16 @@ impl Writer {
             self.condition.quarantine(Quarantine::Corrupt);
         }
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
+        // A commit that failed may yet be in the WAL.
+        self.unchecked = true;
+        self.last_write = Instant::now();
         self.close().await;
     }
 
-    /// Runs a group of jobs as one transaction and answers all of them.
+    /// Runs a group of jobs as one transaction and answers all of them. Leaves those that were too many.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
+        let keyed = |jobs: &[Job]| jobs.iter().filter(|job| job.key.is_some()).count();
+        let before = keyed(jobs);
         let answers = match self.ready().await {
             Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
             Err(why) => {
@@ -236,6 +283,7 @@ impl Writer {
                 return;
             }
         };
+        self.answers += before - keyed(jobs);
         self.last_write = Instant::now();
         self.unchecked |= answers.committed;
         if let Some(fault) = answers.discard {
@@ -244,22 +292,24 @@ impl Writer {
         for (answer, verdict) in answers.verdicts {
             answer(verdict);
         }
+        if self.answers >= ledger::FORGET_SLICE {
+            // A tenant that never rests forgets as fast as it learns.
+            self.forget_answers().await;
+        }
     }
 
     /// The connection, opened if need be, over the file that still is the tenant's.
     async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
         self.condition.check()?;
-        if !self.file.is_in_place() {
-            self.condition.quarantine(Quarantine::Replaced);
+        if let Err(why) = self.file.check(&self.condition) {
             self.close().await;
-            self.condition.check()?;
+            return Err(why);
         }
         let write = match self.write.take() {
             Some(write) => write,
             None => {
-                let opened =
-                    Connection::open(&self.file.path, Role::Writer, self.shared.counters.clone()).await;
-                let connection = opened.map_err(|error| open_failed(error, &self.condition))?;
+                let counters = &self.shared.counters;
+                let connection = self.file.connect(Role::Writer, counters, &self.condition).await?;
                 Write::new(Read::new(connection), &self.shared)
             }
         };
@@ -306,8 +356,10 @@ impl Group {
             }
             return self.lost(fault, &Unavailable::not_written(fault.into()));
         }
-        let mut waiting = jobs.drain(..);
-        while let Some(job) = waiting.next() {
+        let mut waiting = std::mem::take(jobs).into_iter();
+        while self.entries.size() < GROUP_BYTES
+            && let Some(job) = waiting.next()
+        {
             if let Err(fault) = self.turn(write, job, shared).await {
                 // The transaction is gone, and with it every unit of the group so far; the rest is refused.
                 let reason = if fault == Fault::Deadline {
@@ -317,12 +369,15 @@ impl Group {
                 };
                 let why = Unavailable::not_written(reason);
                 for job in waiting {
-                    refuse(job, why.clone().into()).await;
+                    match self.earlier(&job) {
+                        Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
+                        _ => refuse(job, why.clone().into()).await,
+                    }
                 }
                 return self.lost(fault, &why);
             }
         }
-        drop(waiting);
+        jobs.extend(waiting);
         self.finish(write, shared).await
     }
 
@@ -344,21 +399,27 @@ impl Group {
         Ok(())
     }
 
+    /// What takes the place of a job whose key has been answered, and whether that answer is durable already.
+    fn earlier(&self, job: &Job) -> Option<(Turn<'static>, bool)> {
+        let key = job.key.as_ref()?;
+        let stored = self.seen.get(&key.key)?;
+        let turn = if stored.fingerprint == key.fingerprint {
+            Turn::Replay(stored.response.clone())
+        } else {
+            Turn::Refuse(StoreError::KeyReused)
+        };
+        Some((turn, stored.is_durable))
+    }
+
     /// Gives one job its turn. `Err`: the whole transaction is lost.
     async fn turn(&mut self, write: &mut Write, job: Job, shared: &Shared) -> Result<(), Fault> {
-        if let Some(earlier) = job
-            .key
-            .as_ref()
-            .and_then(|key| Some((key, self.seen.get(&key.key)?)))
-        {
-            let (key, stored) = earlier;
-            let turn = if stored.fingerprint == key.fingerprint {
-                shared.counters.replays.fetch_add(1, Ordering::Relaxed);
-                Turn::Replay(stored.response.clone())
+        if let Some((turn, is_durable)) = self.earlier(&job) {
+            let answer = replay(job, turn, shared).await;
+            if is_durable {
+                answer(Ok(())); // whatever becomes of this group: to say "not written" would be wrong
             } else {
-                Turn::Refuse(StoreError::KeyReused)
-            };
-            self.ran.push((job.run)(turn).await.answer);
+                self.ran.push(answer);
+            }
             return Ok(());
         }
         let mark = write.changes.len();
@@ -366,13 +427,16 @@ impl Group {
         write.connection().deadline().set(shared.settings.write_deadline);
         let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
         write.connection().deadline().clear();
-        if let Some(fault) = write.fault.take() {
+        if let Some(fault) = write.fault() {
+            tracing::warn!(?fault, "a unit of work met a fault");
             // Whatever the unit returned, it failed. Did the transaction survive?
             write.changes.truncate(mark);
             self.failed
                 .push((ran.answer, Unavailable::not_written(fault.into())));
-            if fault.discards_connection() || sqlx::query("rollback to u").execute(write.raw()).await.is_err()
-            {
+            let undone = !fault.discards_connection()
+                && write.can_undo_alone()
+                && sqlx::query("rollback to u").execute(write.raw()).await.is_ok();
+            if !undone {
                 return Err(fault);
             }
             write.prefix = Prefix::None;
@@ -384,17 +448,14 @@ impl Group {
         if ran.ok {
             self.units += 1;
             self.wrote |= write.wrote;
-            let (now, actor) = (write.now, write.actor.clone());
-            for change in write.changes.split_off(mark) {
-                self.entries.add_change(change, &actor, now, || write.new_id());
-            }
-            if let (Some(key), Some(response)) = (job.key, ran.response) {
-                let stored = Stored {
-                    fingerprint: key.fingerprint.clone(),
-                    response: response.get().to_owned(),
-                };
-                self.seen.insert(key.key.clone(), stored);
-                self.entries.add_answer(key, response, now);
+            let kept = self.keep(write, mark, job.key.zip(ran.response));
+            if let Err(error) = kept {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "ledger entries cannot be written as JSON"
+                );
+                self.ran.push(ran.answer);
+                return Err(Fault::Other);
             }
         } else {
             write.changes.truncate(mark);
@@ -403,27 +464,41 @@ impl Group {
         Ok(())
     }
 
+    /// Adds what a successful unit leaves in the ledger: its changes from `mark` on, and its answer.
+    fn keep(
+        &mut self,
+        write: &mut Write,
+        mark: usize,
+        answer: Option<(IdempotencyKey, Box<RawValue>)>,
+    ) -> Result<(), serde_json::Error> {
+        let (now, actor) = (write.now, write.actor.clone());
+        for change in write.changes.split_off(mark) {
+            self.entries.add_change(change, &actor, now, || write.new_id())?;
+        }
+        let Some((key, response)) = answer else {
+            return Ok(());
+        };
+        let stored = Stored {
+            fingerprint: key.fingerprint.clone(),
+            response: response.get().to_owned(),
+            is_durable: false,
+        };
+        self.seen.insert(key.key.clone(), stored);
+        self.entries.add_answer(key, response, now)
+    }
+
     /// Commits what there is, with its ledger entries.
-    async fn finish(self, write: &mut Write, shared: &Shared) -> Verdicts {
+    async fn finish(mut self, write: &mut Write, shared: &Shared) -> Verdicts {
         let undo_last = std::mem::replace(&mut write.prefix, Prefix::None) == Prefix::Rollback;
         write.connection().count_statement();
-        if !self.wrote && self.entries.is_empty() {
+        if !self.wrote && self.entries.size() == 0 {
             // Nothing to make durable: no commit, no sync.
             return match sqlx::query("rollback").execute(write.raw()).await {
                 Ok(_) => self.settled(false, None),
                 Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
             };
         }
-        let [journal, outbox, idempotency] = match self.entries.parameters() {
-            Ok(parameters) => parameters,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "ledger entries cannot be written as JSON"
-                );
-                return self.lost(Fault::Other, &Unavailable::not_written(Reason::RolledBack));
-            }
-        };
+        let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
         let commit = if undo_last {
             ledger::COMMIT_WITHOUT_LAST
         } else {

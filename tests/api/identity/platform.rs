@@ -168,7 +168,7 @@ async fn the_platforms_429_and_our_own_budget_are_429() {
     let busy = ask(&app, "opaque-1").await.expect_error(429, "RATE_LIMIT");
     assert_eq!(busy.header("retry-after"), "7");
 
-    let upstream = Upstream::start(|token| yes(token)).await;
+    let upstream = Upstream::start(yes).await;
     let app = asking(&upstream, &[("CRM__AUTH__PLATFORM_UNKNOWN_PER_MINUTE", "2")]).await;
     ask(&app, "first").await.expect(200);
     ask(&app, "second").await.expect(200);

@@ -19,8 +19,10 @@ async fn credentials_that_prove_nothing_are_401_and_touch_no_file() {
     let other_secret = EncodingKey::from_secret(b"another secret, also longer than 32 bytes");
     let claims = json!({"sub": "tester", "tenantId": "acme", "exp": FAR});
     let forged = encode(&Header::default(), &claims, &other_secret).expect("a token");
-    let mut critical = Header::default();
-    critical.crit = Some(vec!["b64".to_owned()]);
+    let critical = Header {
+        crit: Some(vec!["b64".to_owned()]),
+        ..Header::default()
+    };
     let critical = encode(&critical, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token");
     let other_hash = EncodingKey::from_secret(SECRET.as_bytes());
     let other_hash = encode(&Header::new(Algorithm::HS512), &claims, &other_hash).expect("a token");

@@ -49,7 +49,7 @@ impl Cell {
             .env("CRM_JWT_SECRET", SECRET)
             .env("CRM__LOG__FILTER", "warn")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::inherit());
         command
     }
 

@@ -1,0 +1,14 @@
+//! The tenancy engine through its own door: `Tenants` → `TenantDb` → units of work. No HTTP.
+
+mod admit;
+mod faults;
+mod group_commit;
+mod hammer;
+mod idempotency;
+mod identity;
+mod idle;
+mod map;
+mod reads;
+mod root;
+mod schema;
+mod support;
