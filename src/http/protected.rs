@@ -57,7 +57,10 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let headers = request.headers();
     let credentials = Credentials {
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
-        user_id: headers.get("x-user-id").and_then(|value| value.to_str().ok()),
+        // Names are not ASCII only; a header is UTF-8 where it is not.
+        user_id: headers
+            .get("x-user-id")
+            .and_then(|value| str::from_utf8(value.as_bytes()).ok()),
     };
     let principal = state.identity.authenticate(&credentials).await?;
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
