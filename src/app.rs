@@ -72,19 +72,8 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Config {
-            server,
-            storage,
-            tenants,
-            auth,
-            api,
-            log: _,
-        } = config;
-        let Parts {
-            clock,
-            machine,
-            working_directory,
-        } = parts;
+        let Config { server, storage, tenants, auth, api, log: _ } = config;
+        let Parts { clock, machine, working_directory } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
         let has_sources = !identity.sources().is_empty();
         let host = listen_on(server.host, has_sources, auth.strict)?;
@@ -92,14 +81,8 @@ impl App {
         let capacity = Capacity::of(machine, storage.max_open_tenants, server.max_connections);
         let ids = Arc::<IdSource>::default();
         let root = DataRoot::open(&data_root, storage.lock_wait).await?;
-        let masking = Masking {
-            email: api.mask_email,
-        };
-        let surroundings = Surroundings {
-            clock: clock.clone(),
-            ids: ids.clone(),
-            masking,
-        };
+        let masking = Masking { email: api.mask_email };
+        let surroundings = Surroundings { clock: clock.clone(), ids: ids.clone(), masking };
         let map = Tenants::open(root, &storage, &tenants, capacity, surroundings).await?;
         let metrics = Metrics::new(readings(&map, capacity));
         let address = SocketAddr::new(host, server.port);
@@ -127,25 +110,8 @@ impl App {
         }
         let content_length = server.content_length;
         let ready = Readiness::default();
-        let state = State {
-            api,
-            content_length,
-            tenants: map,
-            identity,
-            clock,
-            ids,
-            metrics,
-            ready,
-        };
-        Ok(Self {
-            state: Arc::new(state),
-            listener,
-            address,
-            data_root,
-            capacity,
-            server,
-            accepts_any_token,
-        })
+        let state = State { api, content_length, tenants: map, identity, clock, ids, metrics, ready };
+        Ok(Self { state: Arc::new(state), listener, address, data_root, capacity, server, accepts_any_token })
     }
 
     /// Where it listens.
@@ -180,22 +146,14 @@ impl App {
     /// # Errors
     /// The listener failed, or tenants could not be closed in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self {
-            state,
-            listener,
-            server: settings,
-            capacity,
-            ..
-        } = self;
+        let Self { state, listener, server: settings, capacity, .. } = self;
         let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
         let fuse = FuseConfig::default()
             .with_http1_header_timeout(HEAD_TIMEOUT)
             .with_request_body_timeout(BODY_TIMEOUT)
             .with_write_stall_timeout(WRITE_STALL_TIMEOUT)
             .with_connection_idle_timeout(IDLE_TIMEOUT);
-        let mut server = Server::new(acceptor)
-            .max_connections(capacity.connections)
-            .fuse_config(fuse);
+        let mut server = Server::new(acceptor).max_connections(capacity.connections).fuse_config(fuse);
         // The platform's gateway looks header names up in Title-Case.
         server
             .http1_mut()
@@ -210,9 +168,7 @@ impl App {
             tokio::time::sleep(settings.drain_delay).await;
             handle.stop_graceful(settings.drain_timeout);
         });
-        let served = server
-            .try_serve(http::service(state.clone(), settings.compress))
-            .await;
+        let served = server.try_serve(http::service(state.clone(), settings.compress)).await;
         stopper.abort();
         let still_open = state.tenants.close(CLOSE_LIMIT).await;
         served.context("serving")?;
@@ -249,81 +205,26 @@ fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
         ($kind:expr, $name:literal, $help:literal, $from:ident . $field:ident) => {{
             let source = $from.clone();
             let read = Arc::new(move || load(&source.$field));
-            readings.push(Reading {
-                name: $name,
-                help: $help,
-                is_gauge: $kind,
-                read,
-            });
+            readings.push(Reading { name: $name, help: $help, is_gauge: $kind, read });
         }};
     }
     const GAUGE: bool = true;
     const COUNTER: bool = false;
     reading!(GAUGE, "tenants_open", "Tenants whose file is open", stats.open);
     reading!(COUNTER, "tenant_opens", "Files opened", stats.opens);
-    reading!(
-        COUNTER,
-        "tenant_open_failures",
-        "Opens that failed",
-        stats.failures
-    );
+    reading!(COUNTER, "tenant_open_failures", "Opens that failed", stats.failures);
     reading!(COUNTER, "tenant_creations", "Tenants created", stats.creations);
-    reading!(
-        COUNTER,
-        "tenant_migrations",
-        "Files migrated at opening",
-        stats.migrations
-    );
-    reading!(
-        COUNTER,
-        "tenant_revivals",
-        "Forgotten tenants found alive",
-        stats.revivals
-    );
-    reading!(
-        COUNTER,
-        "tenant_claims_overlapping",
-        "Files claimed twice; must stay 0",
-        stats.overlaps
-    );
-    reading!(
-        COUNTER,
-        "write_commits",
-        "Write transactions committed, one WAL sync each",
-        counters.commits
-    );
+    reading!(COUNTER, "tenant_migrations", "Files migrated at opening", stats.migrations);
+    reading!(COUNTER, "tenant_revivals", "Forgotten tenants found alive", stats.revivals);
+    reading!(COUNTER, "tenant_claims_overlapping", "Files claimed twice; must stay 0", stats.overlaps);
+    reading!(COUNTER, "write_commits", "Write transactions committed, one WAL sync each", counters.commits);
     reading!(COUNTER, "write_units", "Units of work committed", counters.units);
-    reading!(
-        COUNTER,
-        "write_replays",
-        "Writes answered from a stored answer",
-        counters.replays
-    );
-    reading!(
-        COUNTER,
-        "statements",
-        "Statements sent to SQLite",
-        counters.statements
-    );
+    reading!(COUNTER, "write_replays", "Writes answered from a stored answer", counters.replays);
+    reading!(COUNTER, "statements", "Statements sent to SQLite", counters.statements);
     reading!(COUNTER, "point_reads", "Records read by id", counters.point_reads);
-    reading!(
-        COUNTER,
-        "point_read_batches",
-        "Statements that answered them",
-        counters.point_batches
-    );
-    reading!(
-        COUNTER,
-        "checkpoints",
-        "Checkpoints of idle tenants",
-        counters.checkpoints
-    );
-    reading!(
-        COUNTER,
-        "connections_discarded",
-        "Connections closed after a fault",
-        counters.discarded
-    );
+    reading!(COUNTER, "point_read_batches", "Statements that answered them", counters.point_batches);
+    reading!(COUNTER, "checkpoints", "Checkpoints of idle tenants", counters.checkpoints);
+    reading!(COUNTER, "connections_discarded", "Connections closed after a fault", counters.discarded);
     readings.push(Reading {
         name: "tenants_open_limit",
         help: "Tenants that may be open at once",
@@ -350,9 +251,7 @@ mod tests {
         assert_eq!(listen_on(Some(any), true, None).expect("allowed"), any);
         assert_eq!(listen_on(Some(any), false, Some(false)).expect("allowed"), any);
         assert_eq!(listen_on(Some(local), false, None).expect("allowed"), local);
-        let refused = listen_on(Some(any), false, None)
-            .expect_err("refused")
-            .to_string();
+        let refused = listen_on(Some(any), false, None).expect_err("refused").to_string();
         assert!(refused.contains("CRM_AUTH_STRICT"), "{refused}");
     }
 }

@@ -54,9 +54,7 @@ pub struct Reading {
 
 impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Reading").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -129,13 +127,7 @@ impl Metrics {
         );
         let readings = Readings(readings.into());
         registry.register_collector(Box::new(readings.clone()));
-        Self {
-            registry,
-            readings,
-            requests,
-            durations,
-            identity_unbound,
-        }
+        Self { registry, readings, requests, durations, identity_unbound }
     }
 
     /// Counts an answer.
@@ -149,9 +141,7 @@ impl Metrics {
             "DELETE" => "DELETE",
             _ => "other",
         };
-        self.requests
-            .get_or_create(&RequestLabels { method, status })
-            .inc();
+        self.requests.get_or_create(&RequestLabels { method, status }).inc();
         self.durations.observe(took.as_secs_f64());
     }
 

@@ -37,9 +37,5 @@ fn ask(address: SocketAddr) -> anyhow::Result<String> {
     let mut answer = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    answer
-        .split(' ')
-        .nth(1)
-        .map(str::to_owned)
-        .context("not an HTTP answer")
+    answer.split(' ').nth(1).map(str::to_owned).context("not an HTTP answer")
 }

@@ -80,25 +80,14 @@ mod tests {
         assert!(matches!(args.scope, Some(Scope::Own)));
 
         let args = Cli::try_parse_from(["token"]).expect("valid").token;
-        assert_eq!(
-            (args.sub.as_str(), args.ttl),
-            ("developer", Duration::from_secs(12 * 3600))
-        );
+        assert_eq!((args.sub.as_str(), args.ttl), ("developer", Duration::from_secs(12 * 3600)));
         assert!(args.tenant.is_none() && args.role.is_none() && args.scope.is_none());
     }
 
     #[test]
     fn refuses_what_a_cell_would_refuse() {
-        for given in [
-            ["--tenant", "../x"],
-            ["--role", "root"],
-            ["--scope", "team"],
-            ["--ttl", "soon"],
-        ] {
-            assert!(
-                Cli::try_parse_from(["token", given[0], given[1]]).is_err(),
-                "{given:?}"
-            );
+        for given in [["--tenant", "../x"], ["--role", "root"], ["--scope", "team"], ["--ttl", "soon"]] {
+            assert!(Cli::try_parse_from(["token", given[0], given[1]]).is_err(), "{given:?}");
         }
     }
 }

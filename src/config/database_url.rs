@@ -72,9 +72,7 @@ pub fn database_file(
         }
         Some(relative) => working_directory.join(relative),
     };
-    has_stem(url)
-        .then(|| without_dots(&path))
-        .ok_or(InvalidDatabaseUrl::Stem)
+    has_stem(url).then(|| without_dots(&path)).ok_or(InvalidDatabaseUrl::Stem)
 }
 
 /// Whether the first directory of the path exists under the root only.
@@ -96,9 +94,7 @@ fn has_stem(url: &str) -> bool {
 
 /// The path without `.` parts. `..` stays: what it leads to depends on links.
 fn without_dots(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| *part != Component::CurDir)
-        .collect()
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 #[cfg(test)]
@@ -159,10 +155,7 @@ mod tests {
         use InvalidDatabaseUrl::{Form, Memory, Scheme, Stem};
         for (url, expected) in [
             ("postgres://u:hunter2@db/crm", Scheme("postgres".to_owned())),
-            (
-                "sqlite+aiosqlite:///./crm.db",
-                Scheme("sqlite+aiosqlite".to_owned()),
-            ),
+            ("sqlite+aiosqlite:///./crm.db", Scheme("sqlite+aiosqlite".to_owned())),
             ("", Form),
             ("crm.db", Form),
             ("/data/crm.db", Form),

@@ -39,10 +39,7 @@ fn value(key: &Key, sources: &Sources) -> Result<Option<Value>, Problem> {
     };
     for (other, other_text) in others {
         if variable.names_a_file || other.names_a_file || text != other_text {
-            return Err(Problem::SetTwice {
-                first: variable.name.clone(),
-                second: other.name.clone(),
-            });
+            return Err(Problem::SetTwice { first: variable.name.clone(), second: other.name.clone() });
         }
     }
     let kind = if variable.names_a_file {
@@ -75,10 +72,7 @@ fn content(variable: &Variable, path: &str, sources: &Sources) -> Result<String,
 }
 
 fn invalid(variable: &Variable, reason: String) -> Problem {
-    Problem::Invalid {
-        place: variable.name.clone(),
-        reason,
-    }
+    Problem::Invalid { place: variable.name.clone(), reason }
 }
 
 /// The variables that look like ours and are not.
@@ -87,15 +81,8 @@ fn unknown(sources: &Sources) -> Vec<Problem> {
     sources
         .variables()
         .filter(|(name, _)| name.starts_with(keys::PREFIX) && !keys::is_known_variable(name))
-        .filter(|(name, value)| {
-            !services
-                .iter()
-                .any(|service| is_service_link(service, name, value))
-        })
-        .map(|(name, _)| Problem::UnknownVariable {
-            name: name.to_owned(),
-            nearest: nearest::variable(name),
-        })
+        .filter(|(name, value)| !services.iter().any(|service| is_service_link(service, name, value)))
+        .map(|(name, _)| Problem::UnknownVariable { name: name.to_owned(), nearest: nearest::variable(name) })
         .collect()
 }
 
@@ -114,16 +101,12 @@ fn is_service_link(service: &str, name: &str, value: &str) -> bool {
         return false;
     };
     // A service named `crm` sets CRM_PORT=tcp://10.0.0.1:8001; a person who means PORT writes a number.
-    let is_address = ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     rest == "_SERVICE_HOST"
         || rest == "_SERVICE_PORT"
         || rest.starts_with("_SERVICE_PORT_")
         || (rest == "_PORT" && is_address)
-        || rest
-            .strip_prefix("_PORT_")
-            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+        || rest.strip_prefix("_PORT_").is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -163,11 +146,7 @@ mod tests {
     #[test]
     fn every_key_can_be_set_by_each_of_its_variables() {
         for key in KEYS {
-            for variable in key
-                .variables()
-                .into_iter()
-                .filter(|variable| !variable.names_a_file)
-            {
+            for variable in key.variables().into_iter().filter(|variable| !variable.names_a_file) {
                 let text = match key.kind {
                     Kind::Number => "7",
                     Kind::Switch => "on",
@@ -184,22 +163,14 @@ mod tests {
                 };
                 let loaded = Config::load(&Sources::of(&[(&variable.name, text)])).expect(&variable.name);
                 let default = Config::load(&Sources::default()).expect("the defaults are valid");
-                assert_ne!(
-                    loaded.to_redacted_toml(),
-                    default.to_redacted_toml(),
-                    "{}",
-                    variable.name
-                );
+                assert_ne!(loaded.to_redacted_toml(), default.to_redacted_toml(), "{}", variable.name);
             }
         }
     }
 
     #[test]
     fn a_tenant_id_of_digits_stays_text() {
-        for (name, id) in [
-            ("DEFAULT_TENANT_ID", "00123"),
-            ("CRM__TENANTS__DEFAULT_ID", "1e3"),
-        ] {
+        for (name, id) in [("DEFAULT_TENANT_ID", "00123"), ("CRM__TENANTS__DEFAULT_ID", "1e3")] {
             let config = Config::load(&Sources::of(&[(name, id)])).expect("valid");
             assert_eq!(config.tenants.default_id.as_str(), id);
         }
@@ -267,11 +238,7 @@ mod tests {
             assert_eq!(config.server.port, 8001);
         }
 
-        let mistakes = [
-            ("CRM_CELL_PORT", "8001"),
-            ("CRM_CELL_HOST", "::"),
-            ("CRM_SERVICE_PORT", "1"),
-        ];
+        let mistakes = [("CRM_CELL_PORT", "8001"), ("CRM_CELL_HOST", "::"), ("CRM_SERVICE_PORT", "1")];
         let alone = problems(&Sources::of(&mistakes));
         assert_eq!(alone.len(), 3, "without the service: {alone:?}");
         let mut variables: std::collections::BTreeMap<_, _> = of_a_service("CRM_CELL").into_iter().collect();
@@ -288,10 +255,7 @@ mod tests {
         let disagreeing = Sources::of(&[("PORT", "9000"), ("CRM__SERVER__PORT", "9001")]);
         assert_eq!(
             problems(&disagreeing),
-            [Problem::SetTwice {
-                first: "PORT".to_owned(),
-                second: "CRM__SERVER__PORT".to_owned()
-            }]
+            [Problem::SetTwice { first: "PORT".to_owned(), second: "CRM__SERVER__PORT".to_owned() }]
         );
     }
 
@@ -321,10 +285,7 @@ mod tests {
         for other in ["CRM_JWT_SECRET", "CRM__AUTH__JWT_SECRET"] {
             let variables = [("CRM_JWT_SECRET_FILE", SECRET), (other, SECRET)];
             let found = problems(&Sources::within(directory.path(), &variables));
-            assert!(
-                matches!(found.as_slice(), [Problem::SetTwice { .. }]),
-                "{found:?}"
-            );
+            assert!(matches!(found.as_slice(), [Problem::SetTwice { .. }]), "{found:?}");
         }
     }
 
@@ -342,14 +303,9 @@ mod tests {
         ] {
             let sources = Sources::within(directory.path(), &[("CRM_JWT_SECRET_FILE", path)]);
             let found = problems(&sources);
-            let [problem] = found.as_slice() else {
-                panic!("{found:?}")
-            };
+            let [problem] = found.as_slice() else { panic!("{found:?}") };
             let message = problem.to_string();
-            assert!(
-                message.starts_with("CRM_JWT_SECRET_FILE: the file it names "),
-                "{message}"
-            );
+            assert!(message.starts_with("CRM_JWT_SECRET_FILE: the file it names "), "{message}");
             assert!(message.contains(reason) && !message.contains(SECRET), "{message}");
         }
     }

@@ -16,10 +16,8 @@ use super::sources::Sources;
 pub(super) const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// The environments that work without a file on disk.
-const COMPILED_IN: &[(&str, &str)] = &[
-    ("default", DEFAULT),
-    ("production", include_str!("../../config/production.toml")),
-];
+const COMPILED_IN: &[(&str, &str)] =
+    &[("default", DEFAULT), ("production", include_str!("../../config/production.toml"))];
 
 /// The defaults.
 pub(super) fn defaults(problems: &mut Vec<Problem>) -> Layer {
@@ -30,9 +28,7 @@ pub(super) fn defaults(problems: &mut Vec<Problem>) -> Layer {
 pub(super) fn layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
     let asked = [
         sources.variable(keys::ENV).map(|name| environment(name, sources)),
-        sources
-            .variable(keys::CONFIG)
-            .map(|path| Ok((path.to_owned(), read(keys::CONFIG, path, sources)?))),
+        sources.variable(keys::CONFIG).map(|path| Ok((path.to_owned(), read(keys::CONFIG, path, sources)?))),
     ];
     let mut layers = Vec::new();
     for file in asked.into_iter().flatten() {
@@ -105,10 +101,7 @@ fn leaves(sections: config::Map<String, Value>) -> BTreeMap<String, Value> {
     for (section, value) in sections {
         match value.kind {
             ValueKind::Table(keys) if !keys.is_empty() || is_section(&section) => {
-                leaves.extend(
-                    keys.into_iter()
-                        .map(|(key, value)| (format!("{section}.{key}"), value)),
-                );
+                leaves.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
             }
             kind => {
                 leaves.insert(section, Value::new(None, kind));
@@ -124,16 +117,9 @@ fn is_section(name: &str) -> bool {
 
 fn misplaced(file: &str, place: &str, path: String) -> Problem {
     if is_section(&path) {
-        return Problem::Invalid {
-            place: place.to_owned(),
-            reason: format!("is a section: write [{path}]"),
-        };
+        return Problem::Invalid { place: place.to_owned(), reason: format!("is a section: write [{path}]") };
     }
-    Problem::UnknownKey {
-        file: file.to_owned(),
-        nearest: nearest::key(&path),
-        key: path,
-    }
+    Problem::UnknownKey { file: file.to_owned(), nearest: nearest::key(&path), key: path }
 }
 
 /// The parser's own message would quote the line, which may hold a secret.
@@ -150,11 +136,7 @@ fn syntax(file: &str, text: &str, error: config::ConfigError) -> Problem {
         },
         other => (1, other.to_string()),
     };
-    Problem::Syntax {
-        file: file.to_owned(),
-        line,
-        reason,
-    }
+    Problem::Syntax { file: file.to_owned(), line, reason }
 }
 
 #[cfg(test)]
@@ -186,10 +168,7 @@ mod tests {
     #[test]
     fn later_layers_win_key_by_key() {
         let directory = directory(&[
-            (
-                "config/staging.toml",
-                "[server]\nport = 1\nmax_connections = 1\ndrain_delay = \"1s\"",
-            ),
+            ("config/staging.toml", "[server]\nport = 1\nmax_connections = 1\ndrain_delay = \"1s\""),
             ("my.toml", "[server]\nport = 2\nmax_connections = 2"),
         ]);
         let variables = [("CRM_ENV", "staging"), ("CRM_CONFIG", "my.toml"), ("PORT", "3")];
@@ -234,14 +213,9 @@ mod tests {
             ("CRM_CONFIG", "/nonexistent/my.toml", "/nonexistent/my.toml"),
         ] {
             let error = Config::load(&Sources::of(&[(name, value)])).expect_err(name);
-            let [problem] = error.problems() else {
-                panic!("{error}")
-            };
+            let [problem] = error.problems() else { panic!("{error}") };
             let message = problem.to_string();
-            assert!(
-                message.starts_with(&format!("{name}: {path}: there is no such file")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("{name}: {path}: there is no such file")), "{message}");
         }
     }
 
@@ -274,14 +248,8 @@ mod tests {
 
     #[test]
     fn a_section_that_is_no_section_is_refused() {
-        assert_eq!(
-            problems("server = 5"),
-            ["my.toml: server: is a section: write [server]"]
-        );
-        assert_eq!(
-            problems("[[log]]\nfilter = \"info\""),
-            ["my.toml: log: is a section: write [log]"]
-        );
+        assert_eq!(problems("server = 5"), ["my.toml: server: is a section: write [server]"]);
+        assert_eq!(problems("[[log]]\nfilter = \"info\""), ["my.toml: log: is a section: write [log]"]);
         assert_eq!(
             problems("[server.port]\nx = 1"),
             ["my.toml: server.port: must be a whole number without quotes"]

@@ -82,11 +82,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 const fn key(path: &'static str, kind: Kind) -> Key {
-    Key {
-        path,
-        alias: None,
-        kind,
-    }
+    Key { path, alias: None, kind }
 }
 
 /// A variable that sets a key.
@@ -112,11 +108,7 @@ impl Key {
     pub(super) fn variables(&self) -> Vec<Variable> {
         let generic = format!("CRM__{}", self.path.replace('.', "__").to_uppercase());
         let direct = self.alias.map(str::to_owned).into_iter().chain([generic]);
-        let forms: &[bool] = if self.kind == Kind::Secret {
-            &[false, true]
-        } else {
-            &[false]
-        };
+        let forms: &[bool] = if self.kind == Kind::Secret { &[false, true] } else { &[false] };
         direct
             .flat_map(|name| {
                 forms.iter().map(move |&names_a_file| Variable {
@@ -140,9 +132,7 @@ impl Kind {
                 "1" | "true" | "yes" | "on" => ValueKind::Boolean(true),
                 "0" | "false" | "no" | "off" => ValueKind::Boolean(false),
                 _ => {
-                    return Err(format!(
-                        "{text:?} is neither of 1, true, yes, on nor of 0, false, no, off"
-                    ));
+                    return Err(format!("{text:?} is neither of 1, true, yes, on nor of 0, false, no, off"));
                 }
             },
             Self::Text | Self::Secret | Self::Duration | Self::Choice(_) => {
@@ -164,9 +154,7 @@ impl Kind {
             (Self::Switch, _) => Err("must be true or false without quotes".to_owned()),
             (Self::Duration, ValueKind::String(text)) => match humantime::parse_duration(text) {
                 Ok(_) => Ok(()),
-                Err(error) => Err(format!(
-                    "{text:?} is not a duration like 500ms, 2s or 1h: {error}"
-                )),
+                Err(error) => Err(format!("{text:?} is not a duration like 500ms, 2s or 1h: {error}")),
             },
             (Self::Duration, _) => {
                 Err("must be a duration in quotes, like \"500ms\", \"2s\" or \"1h\"".to_owned())
@@ -226,10 +214,7 @@ mod tests {
         assert_eq!(paths, KEYS.iter().map(|key| key.path).collect::<Vec<_>>());
         for (key, (path, comment)) in KEYS.iter().zip(&written) {
             let Some(alias) = key.alias else { continue };
-            assert!(
-                comment.contains(&format!("# {alias}")),
-                "{path}: {comment:?} lacks {alias}"
-            );
+            assert!(comment.contains(&format!("# {alias}")), "{path}: {comment:?} lacks {alias}");
             let names_the_file = comment.contains(&format!(", {alias}_FILE: "));
             assert_eq!(names_the_file, key.kind == Kind::Secret, "{path}");
         }
@@ -266,10 +251,7 @@ mod tests {
             }
         }
 
-        let aliases: Vec<_> = KEYS
-            .iter()
-            .filter_map(|key| Some((key.alias?, key.parts().1)))
-            .collect();
+        let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
         assert_eq!(aliases.len(), 21);
     }
@@ -319,12 +301,7 @@ mod tests {
 
     #[test]
     fn a_file_may_hold_only_the_kind_of_value_that_the_key_has() {
-        let values = [
-            ValueKind::I64(1),
-            ValueKind::Boolean(true),
-            "2s".into(),
-            ValueKind::Float(1.0),
-        ];
+        let values = [ValueKind::I64(1), ValueKind::Boolean(true), "2s".into(), ValueKind::Float(1.0)];
         for (kind, accepted) in [
             (Kind::Number, [true, false, false, false]),
             (Kind::Switch, [false, true, false, false]),
@@ -333,11 +310,7 @@ mod tests {
             (Kind::Duration, [false, false, true, false]),
             (Kind::Choice(&["2s"]), [false, false, true, false]),
         ] {
-            assert_eq!(
-                values.each_ref().map(|value| kind.check(value).is_ok()),
-                accepted,
-                "{kind:?}"
-            );
+            assert_eq!(values.each_ref().map(|value| kind.check(value).is_ok()), accepted, "{kind:?}");
         }
     }
 }

@@ -61,9 +61,7 @@ impl Source for Layer {
 
 fn merge(layers: Vec<Layer>) -> Result<config::Config, ConfigError> {
     let builder = config::Config::builder().add_source(layers);
-    builder
-        .build()
-        .map_err(|error| ConfigError::from(unexpected(&error)))
+    builder.build().map_err(|error| ConfigError::from(unexpected(&error)))
 }
 
 /// Gives the values their types. Each one that does not fit becomes a problem and is replaced by its default, so that
@@ -86,10 +84,7 @@ fn typed(
         let default = lookup(&Value::new(None, defaults.0.clone()), key.path).cloned();
         let repaired = config::Config::builder()
             .add_source(merged)
-            .set_override(
-                key.path,
-                default.unwrap_or_else(|| Value::new(None, ValueKind::Nil)),
-            )
+            .set_override(key.path, default.unwrap_or_else(|| Value::new(None, ValueKind::Nil)))
             .and_then(|builder| builder.build());
         merged = repaired.map_err(|error| ConfigError::from(unexpected(&error)))?;
     }
@@ -102,17 +97,10 @@ fn typed(
 /// The key whose value has a wrong type, and what is wrong with it.
 fn misfit(merged: &config::Config, error: &config::ConfigError) -> Option<(&'static Key, String)> {
     let (path, reason) = match error {
-        config::ConfigError::Type {
-            key: Some(path),
-            unexpected,
-            expected,
-            ..
-        } => (path, format!("expected {expected}, found {unexpected}")),
-        config::ConfigError::At {
-            key: Some(path),
-            error,
-            ..
-        } => (path, error.to_string()),
+        config::ConfigError::Type { key: Some(path), unexpected, expected, .. } => {
+            (path, format!("expected {expected}, found {unexpected}"))
+        }
+        config::ConfigError::At { key: Some(path), error, .. } => (path, error.to_string()),
         _ => return None,
     };
     let key = KEYS.iter().find(|key| key.path == path)?;
@@ -140,10 +128,7 @@ fn lookup<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// A failure of the library that no source can cause. Its text could quote a value, so it is not passed on.
 fn unexpected(_: &config::ConfigError) -> Problem {
-    Problem::Invalid {
-        place: "configuration".to_owned(),
-        reason: "the layers cannot be merged".to_owned(),
-    }
+    Problem::Invalid { place: "configuration".to_owned(), reason: "the layers cannot be merged".to_owned() }
 }
 
 #[cfg(test)]
@@ -168,10 +153,7 @@ mod tests {
         assert_eq!(config.tenants.default_id.as_str(), "default");
         assert_eq!(config.tenants.provision, Provision::Auto);
         assert_eq!(config.tenants.binding, Binding::Header);
-        assert_eq!(
-            (config.tenants.create_burst, config.tenants.create_per_minute),
-            (1000, 600)
-        );
+        assert_eq!((config.tenants.create_burst, config.tenants.create_per_minute), (1000, 600));
         assert_eq!(config.auth.strict, None);
         assert!(config.auth.service_tokens.is_none() && config.auth.jwt_secret.is_none());
         assert_eq!(config.auth.platform_timeout.as_secs(), 3);
@@ -206,10 +188,7 @@ mod tests {
         ] {
             let found = problems(&[(name, value)]);
             assert_eq!(found.len(), 1, "{found:?}");
-            assert!(
-                found[0].starts_with(&format!("{name}: ")) && found[0].contains(value),
-                "{found:?}"
-            );
+            assert!(found[0].starts_with(&format!("{name}: ")) && found[0].contains(value), "{found:?}");
         }
     }
 
@@ -226,10 +205,7 @@ mod tests {
             ("CRM_DATABASE_URL", "postgres://db"),
         ]);
 
-        let places: Vec<_> = found
-            .iter()
-            .filter_map(|message| message.split(':').next())
-            .collect();
+        let places: Vec<_> = found.iter().filter_map(|message| message.split(':').next()).collect();
         assert_eq!(
             places,
             [

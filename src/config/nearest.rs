@@ -7,11 +7,7 @@ use crate::domain::{nearest_by, similarity};
 pub(super) fn variable(name: &str) -> String {
     // Wrong prefixes and single underscores are the usual mistakes: CRM_PORT, CRM_STORAGE_QUEUE.
     let bare = |name: &str| {
-        name.strip_prefix(PREFIX)
-            .unwrap_or(name)
-            .replace("__", "_")
-            .trim_matches('_')
-            .to_uppercase()
+        name.strip_prefix(PREFIX).unwrap_or(name).replace("__", "_").trim_matches('_').to_uppercase()
     };
     let written = bare(name);
     nearest_by(known_variables(), |known| similarity(&written, &bare(known))).unwrap_or_default()

@@ -41,10 +41,7 @@ mod tests {
     fn secrets_are_hidden_and_absent_keys_are_comments() {
         let toml = Config::load(&Sources::of(&[
             ("CRM_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
-            (
-                "CRM_JWT_PUBLIC_KEY",
-                "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
-            ),
+            ("CRM_JWT_PUBLIC_KEY", "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----"),
             ("CRM_HOST", "::1"),
         ]))
         .expect("valid")
@@ -67,10 +64,7 @@ mod tests {
             "# platform_url = (absent)",
             "time_zone = \"Asia/Shanghai\"",
         ] {
-            assert!(
-                toml.lines().any(|printed| printed == line),
-                "{line} is not in:\n{toml}"
-            );
+            assert!(toml.lines().any(|printed| printed == line), "{line} is not in:\n{toml}");
         }
     }
 
@@ -78,24 +72,16 @@ mod tests {
     fn what_is_printed_loads_as_the_same_configuration() {
         let directory = tempfile::tempdir().expect("a directory");
         let odd = [
-            (
-                "CRM_JWT_PUBLIC_KEY",
-                "-----BEGIN PUBLIC KEY-----\n\"x\" '''\\\n-----END PUBLIC KEY-----\n",
-            ),
+            ("CRM_JWT_PUBLIC_KEY", "-----BEGIN PUBLIC KEY-----\n\"x\" '''\\\n-----END PUBLIC KEY-----\n"),
             ("CRM_JWT_ISSUER", "issuer \"with\" 'quotes'\\"),
             ("CRM_AUTH_STRICT", "0"),
             ("CRM__STORAGE__TENANT_IDLE", "1h 2m 3s 4ms"),
             ("CRM_ENV", "production"),
         ];
-        let printed = Config::load(&Sources::of(&odd))
-            .expect("valid")
-            .to_redacted_toml();
+        let printed = Config::load(&Sources::of(&odd)).expect("valid").to_redacted_toml();
         fs::write(directory.path().join("printed.toml"), &printed).expect("written");
 
-        let again = Config::load(&Sources::within(
-            directory.path(),
-            &[("CRM_CONFIG", "printed.toml")],
-        ));
+        let again = Config::load(&Sources::within(directory.path(), &[("CRM_CONFIG", "printed.toml")]));
 
         assert_eq!(again.expect("valid").to_redacted_toml(), printed);
     }

@@ -227,26 +227,16 @@ pub enum LogFormat {
     Json,
 }
 
-#[expect(
-    clippy::ref_option,
-    reason = "serde's serialize_with passes the field by reference"
-)]
+#[expect(clippy::ref_option, reason = "serde's serialize_with passes the field by reference")]
 fn hidden<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(|_| HIDDEN).serialize(serializer)
 }
 
 /// A private key given by mistake is refused by `identity`, but `crm-cell config` must not print it either.
-#[expect(
-    clippy::ref_option,
-    reason = "serde's serialize_with passes the field by reference"
-)]
+#[expect(clippy::ref_option, reason = "serde's serialize_with passes the field by reference")]
 fn hidden_if_private<S: Serializer>(key: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let shown = |key: &'_ String| {
-        if key.contains("PRIVATE KEY") {
-            HIDDEN.to_owned()
-        } else {
-            key.clone()
-        }
+        if key.contains("PRIVATE KEY") { HIDDEN.to_owned() } else { key.clone() }
     };
     key.as_ref().map(shown).serialize(serializer)
 }

@@ -19,10 +19,7 @@ impl Sources {
     /// These variables, and `directory` for everything that is named by a relative path.
     #[must_use]
     pub fn new(variables: BTreeMap<String, String>, directory: impl Into<PathBuf>) -> Self {
-        Self {
-            variables,
-            directory: directory.into(),
-        }
+        Self { variables, directory: directory.into() }
     }
 
     /// The process's environment and working directory.
@@ -53,9 +50,7 @@ impl Sources {
 
     /// All variables that are not blank, by name.
     pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables
-            .keys()
-            .filter_map(|name| Some((name.as_str(), self.variable(name)?)))
+        self.variables.keys().filter_map(|name| Some((name.as_str(), self.variable(name)?)))
     }
 }
 
@@ -82,10 +77,7 @@ fn texts(
                 texts.insert(name, value);
             }
             Err(_) if name.starts_with(keys::PREFIX) || keys::is_known_variable(&name) => {
-                problems.push(Problem::Invalid {
-                    place: name,
-                    reason: "is not Unicode text".to_owned(),
-                });
+                problems.push(Problem::Invalid { place: name, reason: "is not Unicode text".to_owned() });
             }
             Err(_) => {}
         }
@@ -117,10 +109,7 @@ mod tests {
 
         let shown = format!("{:?}", Sources::new(variables, "/srv"));
 
-        assert!(
-            shown.contains("CRM_JWT_SECRET") && shown.contains("/srv"),
-            "{shown}"
-        );
+        assert!(shown.contains("CRM_JWT_SECRET") && shown.contains("/srv"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 
@@ -131,10 +120,7 @@ mod tests {
         let bytes = || OsString::from_vec(vec![0xff]);
 
         let others = texts([("LS_COLORS".into(), bytes()), ("HOME".into(), "/home/ann".into())].into_iter());
-        assert_eq!(
-            others.expect("ignored"),
-            BTreeMap::from([("HOME".to_owned(), "/home/ann".to_owned())])
-        );
+        assert_eq!(others.expect("ignored"), BTreeMap::from([("HOME".to_owned(), "/home/ann".to_owned())]));
 
         for name in ["DEFAULT_TENANT_ID", "CRM_JWT_SECRET", "CRM__LOG__FILTER"] {
             let error = texts([(name.into(), bytes())].into_iter()).expect_err(name);

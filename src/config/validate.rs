@@ -23,14 +23,7 @@ const LONG: Duration = Duration::from_secs(31_557_600);
 
 /// What is wrong: the key and the reason. A reason never quotes a secret.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
-    let Config {
-        server,
-        storage,
-        tenants,
-        auth,
-        api,
-        log,
-    } = config;
+    let Config { server, storage, tenants, auth, api, log } = config;
     let mut faults = Faults(Vec::new());
     faults.server(server);
     faults.storage(storage);
@@ -72,10 +65,7 @@ impl Faults {
             read_deadline,
             write_deadline,
         } = storage;
-        self.check(
-            "storage.database_url",
-            database_file(database_url, Path::new(""), |_| false),
-        );
+        self.check("storage.database_url", database_file(database_url, Path::new(""), |_| false));
         self.duration("storage.lock_wait", *lock_wait);
         self.lasting("storage.tenant_idle", *tenant_idle);
         self.lasting("storage.writer_idle", *writer_idle);
@@ -86,13 +76,7 @@ impl Faults {
     }
 
     fn tenants(&mut self, tenants: &Tenants) {
-        let Tenants {
-            default_id: _,
-            provision: _,
-            binding: _,
-            create_burst,
-            create_per_minute,
-        } = tenants;
+        let Tenants { default_id: _, provision: _, binding: _, create_burst, create_per_minute } = tenants;
         let all = 1..=u64::from(u32::MAX);
         self.number("tenants.create_burst", u64::from(*create_burst), all.clone());
         self.number("tenants.create_per_minute", u64::from(*create_per_minute), all);
@@ -116,10 +100,7 @@ impl Faults {
             platform_unknown_per_minute,
         } = auth;
         let exposed = |secret: &SecretString| secret.expose_secret().trim().is_empty();
-        self.filled(
-            "auth.service_tokens",
-            service_tokens.as_ref().is_some_and(exposed),
-        );
+        self.filled("auth.service_tokens", service_tokens.as_ref().is_some_and(exposed));
         self.check("auth.jwt_secret", jwt_secret.as_ref().map_or(Ok(()), long_enough));
         for (key, text) in [
             ("auth.jwt_public_key", jwt_public_key),
@@ -129,32 +110,19 @@ impl Faults {
         ] {
             self.filled(key, text.as_ref().is_some_and(|text| text.trim().is_empty()));
         }
-        self.check(
-            "auth.platform_url",
-            platform_url.as_deref().map_or(Ok(()), plain_http),
-        );
+        self.check("auth.platform_url", platform_url.as_deref().map_or(Ok(()), plain_http));
         self.lasting("auth.platform_timeout", *platform_timeout);
         self.duration("auth.platform_yes_ttl", *platform_yes_ttl);
         self.duration("auth.platform_no_ttl", *platform_no_ttl);
         self.duration("auth.platform_stale", *platform_stale);
         self.number("auth.platform_cache", *platform_cache, 1..=u64::MAX);
         let unknown = u64::from(*platform_unknown_per_minute);
-        self.number(
-            "auth.platform_unknown_per_minute",
-            unknown,
-            1..=u64::from(u32::MAX),
-        );
+        self.number("auth.platform_unknown_per_minute", unknown, 1..=u64::from(u32::MAX));
     }
 
     fn api(&mut self, api: &Api) {
         // Types say all there is to say.
-        let Api {
-            patch_null: _,
-            unknown_fields: _,
-            idempotency: _,
-            mask_email: _,
-            time_zone: _,
-        } = api;
+        let Api { patch_null: _, unknown_fields: _, idempotency: _, mask_email: _, time_zone: _ } = api;
     }
 
     fn log(&mut self, log: &Log) {
@@ -171,18 +139,15 @@ impl Faults {
 
     fn filled(&mut self, key: &'static str, is_blank: bool) {
         if is_blank {
-            self.0
-                .push((key, "must not be blank: leave the key out".to_owned()));
+            self.0.push((key, "must not be blank: leave the key out".to_owned()));
         }
     }
 
     fn number(&mut self, key: &'static str, value: u64, allowed: RangeInclusive<u64>) {
         if value < *allowed.start() {
-            self.0
-                .push((key, format!("is {value}; the least is {}", allowed.start())));
+            self.0.push((key, format!("is {value}; the least is {}", allowed.start())));
         } else if value > *allowed.end() {
-            self.0
-                .push((key, format!("is {value}; the most is {}", allowed.end())));
+            self.0.push((key, format!("is {value}; the most is {}", allowed.end())));
         }
     }
 
@@ -204,9 +169,7 @@ impl Faults {
 fn long_enough(secret: &SecretString) -> Result<(), String> {
     let length = secret.expose_secret().len();
     if length < JWT_SECRET_BYTES {
-        return Err(format!(
-            "has {length} bytes; at least {JWT_SECRET_BYTES} are needed"
-        ));
+        return Err(format!("has {length} bytes; at least {JWT_SECRET_BYTES} are needed"));
     }
     Ok(())
 }
@@ -271,9 +234,7 @@ mod tests {
             ("CRM__LOG__FILTER", "info,[x"),
         ] {
             let error = Config::load(&Sources::of(&[(name, value)])).expect_err(&format!("{name}={value:?}"));
-            let [problem] = error.problems() else {
-                panic!("{error}")
-            };
+            let [problem] = error.problems() else { panic!("{error}") };
             assert!(problem.to_string().starts_with(&format!("{name}: ")), "{problem}");
         }
     }
@@ -305,14 +266,8 @@ mod tests {
     #[test]
     fn blank_text_in_a_file_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let keys = [
-            "service_tokens",
-            "jwt_secret",
-            "jwt_public_key",
-            "jwt_issuer",
-            "jwt_audience",
-            "platform_url",
-        ];
+        let keys =
+            ["service_tokens", "jwt_secret", "jwt_public_key", "jwt_issuer", "jwt_audience", "platform_url"];
         for key in keys {
             std::fs::write(directory.path().join("my.toml"), format!("[auth]\n{key} = \"\""))
                 .expect("written");

@@ -24,31 +24,19 @@ impl AuditField {
     /// A field that may be shown.
     #[must_use]
     pub fn plain(name: &'static str, value: Value) -> Self {
-        Self {
-            name,
-            value,
-            data: PersonalData::None,
-        }
+        Self { name, value, data: PersonalData::None }
     }
 
     /// A phone.
     #[must_use]
     pub fn phone(name: &'static str, phone: &str) -> Self {
-        Self {
-            name,
-            value: phone.into(),
-            data: PersonalData::Phone,
-        }
+        Self { name, value: phone.into(), data: PersonalData::Phone }
     }
 
     /// An e-mail address.
     #[must_use]
     pub fn email(name: &'static str, email: &str) -> Self {
-        Self {
-            name,
-            value: email.into(),
-            data: PersonalData::Email,
-        }
+        Self { name, value: email.into(), data: PersonalData::Email }
     }
 
     fn masked(&self, masking: Masking) -> Value {
@@ -69,9 +57,7 @@ pub trait Audited {
     fn changes_since(&self, before: Option<&Self>, masking: Masking) -> Map<String, Value> {
         let new = self.audit_fields();
         let Some(before) = before else {
-            let filled = new
-                .iter()
-                .filter(|field| !field.value.is_null() && field.value != "");
+            let filled = new.iter().filter(|field| !field.value.is_null() && field.value != "");
             return filled
                 .map(|field| (field.name.to_owned(), json!([null, field.masked(masking)])))
                 .collect();
@@ -79,24 +65,14 @@ pub trait Audited {
         let old = before.audit_fields();
         let pairs = old.iter().zip(&new).filter(|(old, new)| old.value != new.value);
         pairs
-            .map(|(old, new)| {
-                (
-                    new.name.to_owned(),
-                    json!([old.masked(masking), new.masked(masking)]),
-                )
-            })
+            .map(|(old, new)| (new.name.to_owned(), json!([old.masked(masking), new.masked(masking)])))
             .collect()
     }
 
     /// The fields that other systems may see: all but those named.
     fn event_fields(&self, without: &[&str], masking: Masking) -> Map<String, Value> {
-        let fields = self
-            .audit_fields()
-            .into_iter()
-            .filter(|field| !without.contains(&field.name));
-        fields
-            .map(|field| (field.name.to_owned(), field.masked(masking)))
-            .collect()
+        let fields = self.audit_fields().into_iter().filter(|field| !without.contains(&field.name));
+        fields.map(|field| (field.name.to_owned(), field.masked(masking))).collect()
     }
 }
 
@@ -108,10 +84,7 @@ mod tests {
 
     impl Audited for Card {
         fn audit_fields(&self) -> Vec<AuditField> {
-            vec![
-                AuditField::plain("name", json!(self.0)),
-                AuditField::phone("phone", self.1),
-            ]
+            vec![AuditField::plain("name", json!(self.0)), AuditField::phone("phone", self.1)]
         }
     }
 
@@ -119,10 +92,7 @@ mod tests {
     fn a_change_behind_the_same_mask_is_still_a_change() {
         let changes =
             Card("a", "13899995678").changes_since(Some(&Card("a", "13811115678")), Masking::default());
-        assert_eq!(
-            Value::Object(changes),
-            json!({"phone": ["138****5678", "138****5678"]})
-        );
+        assert_eq!(Value::Object(changes), json!({"phone": ["138****5678", "138****5678"]}));
     }
 
     #[test]

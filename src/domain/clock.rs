@@ -40,9 +40,7 @@ impl Timestamp {
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let millis = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
-        (Self::FIRST..=Self::LAST)
-            .contains(&millis)
-            .then_some(Self(millis))
+        (Self::FIRST..=Self::LAST).contains(&millis).then_some(Self(millis))
     }
 }
 
@@ -59,13 +57,10 @@ impl Timestamp {
             let local = local()?;
             // Gaps are shorter than a day wherever a zone has them.
             let moment = (0..24 * 4).find_map(|quarters| {
-                zone.from_local_datetime(&(local + TimeDelta::minutes(15 * quarters)))
-                    .earliest()
+                zone.from_local_datetime(&(local + TimeDelta::minutes(15 * quarters))).earliest()
             })?;
             let millis = moment.timestamp_millis();
-            (Self::FIRST..=Self::LAST)
-                .contains(&millis)
-                .then_some(Self(millis))
+            (Self::FIRST..=Self::LAST).contains(&millis).then_some(Self(millis))
         })
     }
 }
@@ -101,10 +96,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that asks the system for the time"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for the time")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
@@ -124,10 +116,7 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(
-            i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
-            Ordering::Relaxed,
-        );
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -151,18 +140,9 @@ mod tests {
     fn without_an_offset_the_zone_decides() {
         let read = |text, zone| Timestamp::parse(text, zone).map(|moment| moment.to_string());
         let shanghai = chrono_tz::Asia::Shanghai;
-        assert_eq!(
-            read("2026-11-22", shanghai).as_deref(),
-            Some("2026-11-21T16:00:00.000Z")
-        );
-        assert_eq!(
-            read("2026-11-22T08:00:00", shanghai).as_deref(),
-            Some("2026-11-22T00:00:00.000Z")
-        );
-        assert_eq!(
-            read("2026-11-22T08:00:00Z", shanghai).as_deref(),
-            Some("2026-11-22T08:00:00.000Z")
-        );
+        assert_eq!(read("2026-11-22", shanghai).as_deref(), Some("2026-11-21T16:00:00.000Z"));
+        assert_eq!(read("2026-11-22T08:00:00", shanghai).as_deref(), Some("2026-11-22T00:00:00.000Z"));
+        assert_eq!(read("2026-11-22T08:00:00Z", shanghai).as_deref(), Some("2026-11-22T08:00:00.000Z"));
         // Midnight did not exist in São Paulo on this day.
         assert_eq!(
             read("2018-11-04", chrono_tz::America::Sao_Paulo).as_deref(),
@@ -173,13 +153,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_moment() {
-        for text in [
-            "",
-            "2026-11-22",
-            "2026-11-22T08:00:00",
-            "2026-13-01T00:00:00Z",
-            "now",
-        ] {
+        for text in ["", "2026-11-22", "2026-11-22T08:00:00", "2026-13-01T00:00:00Z", "now"] {
             assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
         }
     }

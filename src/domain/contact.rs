@@ -102,18 +102,8 @@ impl NewContact {
     /// The contact that this becomes; its owner is the customer's if none is named.
     #[must_use]
     pub fn into_contact(self, id: String, customers_owner: String, now: Timestamp) -> Contact {
-        let owner_id = if self.has_owner {
-            self.contact.owner_id.clone()
-        } else {
-            customers_owner
-        };
-        Contact {
-            id,
-            owner_id,
-            created_at: now,
-            updated_at: now,
-            ..self.contact
-        }
+        let owner_id = if self.has_owner { self.contact.owner_id.clone() } else { customers_owner };
+        Contact { id, owner_id, created_at: now, updated_at: now, ..self.contact }
     }
 }
 
@@ -158,27 +148,13 @@ impl ContactPatch {
     /// # Errors
     /// A masked value that is not the mask of what is stored, or another customer.
     pub fn apply(self, contact: &mut Contact, masking: Masking) -> Result<(), Invalid> {
-        let Self {
-            customer_id,
-            name,
-            phone,
-            email,
-            is_primary,
-            title,
-            department,
-            role,
-            owner_id,
-        } = self;
+        let Self { customer_id, name, phone, email, is_primary, title, department, role, owner_id } = self;
         let mut check = Checker::for_new();
         if customer_id.is_some_and(|customer_id| customer_id != contact.customer_id) {
             check.problem("customerId", Problem::Fixed);
         }
-        let phone = check.unmask("phone", phone, |given| {
-            masking.unmask_phone(given, &contact.phone)
-        });
-        let email = check.unmask("email", email, |given| {
-            masking.unmask_email(given, &contact.email)
-        });
+        let phone = check.unmask("phone", phone, |given| masking.unmask_phone(given, &contact.phone));
+        let email = check.unmask("email", email, |given| masking.unmask_email(given, &contact.email));
         check.finish(())?;
         if let Some(name) = name {
             contact.name = name;

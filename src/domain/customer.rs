@@ -182,12 +182,7 @@ impl NewCustomer {
     /// The customer that this becomes.
     #[must_use]
     pub fn into_customer(self, id: String, now: Timestamp) -> Customer {
-        Customer {
-            id,
-            created_at: now,
-            updated_at: now,
-            ..self.0
-        }
+        Customer { id, created_at: now, updated_at: now, ..self.0 }
     }
 }
 

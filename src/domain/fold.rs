@@ -6,9 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 /// as Unicode's `toNFKC_Casefold` (The Unicode Standard, §3.13) without the removal of ignorable characters.
 #[must_use]
 pub fn fold_name(name: &str) -> String {
-    caseless::default_case_fold_str(&name.nfkc().collect::<String>())
-        .nfkc()
-        .collect()
+    caseless::default_case_fold_str(&name.nfkc().collect::<String>()).nfkc().collect()
 }
 
 #[cfg(test)]

@@ -140,10 +140,7 @@ impl NewFollowUp {
     /// All fields that break a rule.
     pub fn check(fields: FollowUpFields, user: &str, zone: Tz) -> Result<Self, Invalid> {
         let patch = FollowUpPatch::check(fields, Checker::for_new(), zone)?;
-        Ok(Self {
-            patch,
-            owner: user.to_owned(),
-        })
+        Ok(Self { patch, owner: user.to_owned() })
     }
 
     /// The follow-up that this becomes; it takes place now if no moment is named.

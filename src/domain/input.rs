@@ -45,9 +45,7 @@ impl InputType for i64 {
         if let Some(integer) = value.as_i64() {
             return Some(integer);
         }
-        let number = value
-            .as_f64()
-            .filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
+        let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
         #[expect(clippy::cast_possible_truncation, reason = "a whole number within ±2^53")]
         Some(number as Self)
     }
@@ -122,31 +120,18 @@ impl Checker {
     /// A checker for a POST.
     #[must_use]
     pub fn for_new() -> Self {
-        Self {
-            errors: Vec::new(),
-            kind: Kind::New,
-        }
+        Self { errors: Vec::new(), kind: Kind::New }
     }
 
     /// A checker for a PATCH.
     #[must_use]
     pub fn for_patch(null_keeps: bool) -> Self {
-        Self {
-            errors: Vec::new(),
-            kind: if null_keeps {
-                Kind::PatchNullKeeps
-            } else {
-                Kind::Patch
-            },
-        }
+        Self { errors: Vec::new(), kind: if null_keeps { Kind::PatchNullKeeps } else { Kind::Patch } }
     }
 
     /// Notes that `field` breaks a rule.
     pub fn problem(&mut self, field: &'static str, problem: Problem) {
-        self.errors.push(FieldError {
-            field: field.to_owned(),
-            problem,
-        });
+        self.errors.push(FieldError { field: field.to_owned(), problem });
     }
 
     /// The value, if no rule was broken.
@@ -154,11 +139,7 @@ impl Checker {
     /// # Errors
     /// All broken rules.
     pub fn finish<T>(self, value: T) -> Result<T, Invalid> {
-        if self.errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(Invalid { errors: self.errors })
-        }
+        if self.errors.is_empty() { Ok(value) } else { Err(Invalid { errors: self.errors }) }
     }
 
     /// A string: trimmed, at most `max` characters.
@@ -237,11 +218,7 @@ impl Checker {
     }
 
     fn null<T>(&self) -> Patch<T> {
-        if self.kind == Kind::PatchNullKeeps {
-            Patch::Keep
-        } else {
-            Patch::Clear
-        }
+        if self.kind == Kind::PatchNullKeeps { Patch::Keep } else { Patch::Clear }
     }
 
     /// A string that stands for something else, like a date or a word of a fixed set; trimmed, `""` and `null` clear it.
@@ -291,21 +268,12 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_integers_whatever_their_notation() {
-        for (json, integer) in [
-            (json!(100), Some(100)),
-            (json!(100.0), Some(100)),
-            (json!(-1e3), Some(-1000)),
-        ] {
+        for (json, integer) in
+            [(json!(100), Some(100)), (json!(100.0), Some(100)), (json!(-1e3), Some(-1000))]
+        {
             assert_eq!(i64::from_json(json), integer);
         }
-        for json in [
-            json!(1.5),
-            json!("100"),
-            json!(true),
-            json!(1e300),
-            json!(u64::MAX),
-            json!([1]),
-        ] {
+        for json in [json!(1.5), json!("100"), json!(true), json!(1e300), json!(u64::MAX), json!([1])] {
             assert_eq!(i64::from_json(json.clone()), None, "{json}");
         }
     }
@@ -318,10 +286,7 @@ mod tests {
         checker.text("c", Input::Wrong, 5);
         let fields: Vec<_> = checker.finish(()).expect_err("three problems").errors;
         let problems: Vec<_> = fields.iter().map(|error| error.problem).collect();
-        assert_eq!(
-            problems,
-            [Problem::Required, Problem::TooLong(5), Problem::NotText]
-        );
+        assert_eq!(problems, [Problem::Required, Problem::TooLong(5), Problem::NotText]);
     }
 
     #[test]
@@ -335,9 +300,6 @@ mod tests {
     fn null_clears_or_keeps_as_configured() {
         assert_eq!(Checker::for_patch(false).text("a", Input::Null, 5), Patch::Clear);
         assert_eq!(Checker::for_patch(true).text("a", Input::Null, 5), Patch::Keep);
-        assert_eq!(
-            Checker::for_patch(true).text("a", Input::Given(" ".into()), 5),
-            Patch::Clear
-        );
+        assert_eq!(Checker::for_patch(true).text("a", Input::Given(" ".into()), 5), Patch::Clear);
     }
 }

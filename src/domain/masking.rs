@@ -56,11 +56,7 @@ impl Masking {
     /// What `given` means for an e-mail address that is `stored`.
     #[must_use]
     pub fn unmask_email(self, given: &str, stored: &str) -> Unmasked {
-        if self.email {
-            unmask(given, &self.email(stored))
-        } else {
-            Unmasked::New
-        }
+        if self.email { unmask(given, &self.email(stored)) } else { Unmasked::New }
     }
 }
 
@@ -97,10 +93,7 @@ mod tests {
 
     #[test]
     fn emails_are_masked_only_on_request() {
-        assert_eq!(
-            Masking::default().email("li.lei@example.com"),
-            "li.lei@example.com"
-        );
+        assert_eq!(Masking::default().email("li.lei@example.com"), "li.lei@example.com");
         assert_eq!(BOTH.email("li.lei@example.com"), "l***@example.com");
         assert_eq!(BOTH.email("李@example.com"), "李***@example.com");
         assert_eq!(BOTH.email("nonsense"), "***");

@@ -79,10 +79,7 @@ impl NewOpportunity {
     pub fn check(fields: OpportunityFields, user: &str) -> Result<Self, Invalid> {
         let patch = OpportunityPatch::check(fields, Checker::for_new())?;
         Standing::begin(patch.standing, Timestamp::default()).map_err(|_| contradiction())?;
-        Ok(Self {
-            patch,
-            owner: user.to_owned(),
-        })
+        Ok(Self { patch, owner: user.to_owned() })
     }
 
     /// The customer it is to be about.
@@ -139,20 +136,11 @@ impl OpportunityPatch {
         };
         let customer_id = check.required_text("customerId", fields.customer_id, TEXT_MAX);
         let title = check.required_text("title", fields.title, TITLE_MAX);
-        let amount_cents = check.choice(
-            "amountCents",
-            fields.amount_cents,
-            AMOUNTS,
-            within(0..=AMOUNT_MAX),
-        );
+        let amount_cents = check.choice("amountCents", fields.amount_cents, AMOUNTS, within(0..=AMOUNT_MAX));
         let stage = check.choice("stage", fields.stage, STAGES, Stage::from_code);
         let status = check.choice("status", fields.status, STATUSES, DealStatus::from_code);
-        let probability_pct = check.choice(
-            "probabilityPct",
-            fields.probability_pct,
-            PERCENTAGES,
-            within(0..=100),
-        );
+        let probability_pct =
+            check.choice("probabilityPct", fields.probability_pct, PERCENTAGES, within(0..=100));
         let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
         let patch = Self {
             customer_id,
@@ -195,10 +183,7 @@ impl OpportunityPatch {
         if customer_id.is_some_and(|customer_id| customer_id != opportunity.customer_id) {
             return Err(Invalid::field("customerId", Problem::Fixed));
         }
-        let moved = opportunity
-            .standing
-            .apply(standing, now)
-            .map_err(|_| contradiction())?;
+        let moved = opportunity.standing.apply(standing, now).map_err(|_| contradiction())?;
         if let Some(title) = title {
             opportunity.title = title;
         }
@@ -260,13 +245,7 @@ impl Audited for Opportunity {
             created_at: _,
             updated_at: _,
         } = self;
-        let Standing {
-            stage,
-            last_open_stage: _,
-            probability_pct,
-            closed_at,
-            lost_reason,
-        } = standing;
+        let Standing { stage, last_open_stage: _, probability_pct, closed_at, lost_reason } = standing;
         vec![
             AuditField::plain("customerId", json!(customer_id)),
             AuditField::plain("title", json!(title)),

@@ -81,20 +81,8 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The same page of other rows.
     pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
-        let Self {
-            rows,
-            total,
-            number,
-            size,
-            next,
-        } = self;
-        Page {
-            rows: rows.into_iter().map(convert).collect(),
-            total,
-            number,
-            size,
-            next,
-        }
+        let Self { rows, total, number, size, next } = self;
+        Page { rows: rows.into_iter().map(convert).collect(), total, number, size, next }
     }
 }
 
@@ -147,11 +135,7 @@ impl Cursor {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let cursor: Self = serde_json::from_slice(&bytes).map_err(|_| InvalidCursor)?;
-        if cursor.list == list && cursor.keys.len() == keys {
-            Ok(cursor)
-        } else {
-            Err(InvalidCursor)
-        }
+        if cursor.list == list && cursor.keys.len() == keys { Ok(cursor) } else { Err(InvalidCursor) }
     }
 }
 
@@ -162,10 +146,7 @@ mod tests {
     use super::*;
 
     fn value() -> impl Strategy<Value = CursorValue> {
-        prop_oneof![
-            any::<i64>().prop_map(CursorValue::Integer),
-            "\\PC{0,40}".prop_map(CursorValue::Text)
-        ]
+        prop_oneof![any::<i64>().prop_map(CursorValue::Integer), "\\PC{0,40}".prop_map(CursorValue::Text)]
     }
 
     proptest! {

@@ -40,12 +40,7 @@ impl Invalid {
     /// A single wrong field.
     #[must_use]
     pub fn field(field: impl Into<String>, problem: Problem) -> Self {
-        Self {
-            errors: vec![FieldError {
-                field: field.into(),
-                problem,
-            }],
-        }
+        Self { errors: vec![FieldError { field: field.into(), problem }] }
     }
 }
 

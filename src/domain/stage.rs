@@ -27,9 +27,7 @@ impl DealStatus {
     /// The status of a number.
     #[must_use]
     pub fn from_code(code: i64) -> Option<Self> {
-        [Self::Open, Self::Won, Self::Lost]
-            .into_iter()
-            .find(|status| status.code() == code)
+        [Self::Open, Self::Won, Self::Lost].into_iter().find(|status| status.code() == code)
     }
 }
 
@@ -52,14 +50,8 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a pipeline.
-    pub const ALL: [Self; 6] = [
-        Self::FirstContact,
-        Self::NeedsAnalysis,
-        Self::Proposal,
-        Self::Negotiation,
-        Self::Won,
-        Self::Lost,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::FirstContact, Self::NeedsAnalysis, Self::Proposal, Self::Negotiation, Self::Won, Self::Lost];
 
     /// The number that stands for it.
     #[must_use]
@@ -188,11 +180,7 @@ impl Standing {
     /// # Errors
     /// Stage and status contradict each other.
     pub fn apply(&mut self, written: Move, now: Timestamp) -> Result<Moved, Contradiction> {
-        let Move {
-            stage,
-            status,
-            probability_pct,
-        } = written;
+        let Move { stage, status, probability_pct } = written;
         let target = match (stage, status) {
             (Some(stage), Some(status)) if stage.status() != status => return Err(Contradiction),
             (Some(stage), _) => stage,
@@ -243,17 +231,11 @@ mod tests {
     }
 
     fn to_stage(code: i64) -> Move {
-        Move {
-            stage: Some(stage(code)),
-            ..Move::default()
-        }
+        Move { stage: Some(stage(code)), ..Move::default() }
     }
 
     fn to_status(code: i64) -> Move {
-        Move {
-            status: DealStatus::from_code(code),
-            ..Move::default()
-        }
+        Move { status: DealStatus::from_code(code), ..Move::default() }
     }
 
     #[test]
@@ -261,15 +243,9 @@ mod tests {
         let mut deal = Standing::begin(to_stage(3), at(1)).expect("consistent");
         assert_eq!(deal.apply(to_status(3), at(2)), Ok(Moved::Closed));
         deal.lost_reason = Some("价格".into());
-        assert_eq!(
-            (deal.stage, deal.closed_at, deal.probability_pct),
-            (Stage::Lost, Some(at(2)), 0)
-        );
+        assert_eq!((deal.stage, deal.closed_at, deal.probability_pct), (Stage::Lost, Some(at(2)), 0));
         assert_eq!(deal.apply(to_status(1), at(3)), Ok(Moved::Reopened));
-        assert_eq!(
-            (deal.stage, deal.closed_at, deal.probability_pct),
-            (Stage::Proposal, None, 40)
-        );
+        assert_eq!((deal.stage, deal.closed_at, deal.probability_pct), (Stage::Proposal, None, 40));
         assert_eq!(deal.lost_reason, None);
     }
 
@@ -292,21 +268,14 @@ mod tests {
     fn writing_what_is_there_changes_nothing() {
         let mut deal = Standing::begin(to_stage(6), at(1)).expect("consistent");
         let before = deal.clone();
-        let same = Move {
-            stage: Some(Stage::Lost),
-            status: Some(DealStatus::Lost),
-            probability_pct: None,
-        };
+        let same = Move { stage: Some(Stage::Lost), status: Some(DealStatus::Lost), probability_pct: None };
         assert_eq!(deal.apply(same, at(2)), Ok(Moved::Within));
         assert_eq!(deal, before);
     }
 
     #[test]
     fn a_written_probability_outlives_the_move_it_came_with_and_no_other() {
-        let written = Move {
-            probability_pct: Some(77),
-            ..to_stage(2)
-        };
+        let written = Move { probability_pct: Some(77), ..to_stage(2) };
         let mut deal = Standing::begin(written, at(1)).expect("consistent");
         assert_eq!(deal.probability_pct, 77);
         deal.apply(to_stage(2), at(2)).expect("consistent");

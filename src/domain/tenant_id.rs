@@ -79,15 +79,7 @@ mod tests {
 
     #[test]
     fn accepts_what_the_contract_allows() {
-        for id in [
-            "default",
-            "Acme",
-            "_x",
-            "9",
-            "a.b",
-            "a:b@c~d-e_f",
-            &"x".repeat(64),
-        ] {
+        for id in ["default", "Acme", "_x", "9", "a.b", "a:b@c~d-e_f", &"x".repeat(64)] {
             assert_eq!(id.parse::<TenantId>().expect(id).as_str(), id);
         }
     }

@@ -49,13 +49,8 @@ impl<'ex, T: BodyType> Extractible<'ex> for Body<T> {
         let value: T = read.map_err(|_| ApiError::bad_request(Message::BodyNotJson))?;
         if unknown_fields == UnknownFields::Reject {
             unknown.retain(|field| !T::READ_ONLY.contains(&field.as_str()));
-            let errors = unknown.into_iter().map(|field| FieldError {
-                field,
-                problem: Problem::Unknown,
-            });
-            let invalid = Invalid {
-                errors: errors.collect(),
-            };
+            let errors = unknown.into_iter().map(|field| FieldError { field, problem: Problem::Unknown });
+            let invalid = Invalid { errors: errors.collect() };
             if !invalid.errors.is_empty() {
                 return Err(invalid.into());
             }

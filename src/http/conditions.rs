@@ -84,11 +84,7 @@ impl<'ex> Extractible<'ex> for Expected {
 /// `"v7"`, `v7`, `7`; `*` asks only that the record exists, which every change does.
 fn if_match(text: &str) -> Option<Option<i64>> {
     let text = text.trim().trim_start_matches("W/").trim_matches('"');
-    if text == "*" {
-        Some(None)
-    } else {
-        text.trim_start_matches('v').parse().ok().map(Some)
-    }
+    if text == "*" { Some(None) } else { text.trim_start_matches('v').parse().ok().map(Some) }
 }
 
 fn body_version(json: &mut Value) -> ApiResult<Option<i64>> {

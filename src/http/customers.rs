@@ -34,12 +34,7 @@ pub(super) fn routes() -> Router {
         .hoop(Payload::RESOURCE)
         .read(list_customers)
         .post(create_customer)
-        .push(
-            Router::with_path("{id}")
-                .read(get_customer)
-                .patch(update_customer)
-                .delete(delete_customer),
-        )
+        .push(Router::with_path("{id}").read(get_customer).patch(update_customer).delete(delete_customer))
 }
 
 /// A customer as clients see it: the origin's keys first and in its order, personal data masked.
@@ -117,15 +112,8 @@ impl CustomerOut {
 }
 
 impl BodyType for CustomerFields {
-    const READ_ONLY: &'static [&'static str] = &[
-        "customerId",
-        "tenantId",
-        "createdAt",
-        "updatedAt",
-        "nextFollowUpAt",
-        "lastFollowUpAt",
-        "version",
-    ];
+    const READ_ONLY: &'static [&'static str] =
+        &["customerId", "tenantId", "createdAt", "updatedAt", "nextFollowUpAt", "lastFollowUpAt", "version"];
 }
 
 #[handler]
@@ -133,9 +121,7 @@ async fn list_customers(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<
     let filter = filter(&mut query)?;
     let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
     query.finish()?;
-    let page = ctx
-        .read(async move |db| customers::list(db, &filter, &request, list).await)
-        .await?;
+    let page = ctx.read(async move |db| customers::list(db, &filter, &request, list).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|customer| CustomerOut::new(customer, &view))))
 }
@@ -153,14 +139,8 @@ async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResul
 
 #[handler]
 async fn get_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<CustomerOut>> {
-    let customer: Customer = ctx
-        .point_read(id.0)
-        .await?
-        .ok_or(ApiError::not_found(Resource::Customer))?;
-    Ok(Single {
-        version: customer.version,
-        body: CustomerOut::new(customer, &ctx.view()),
-    })
+    let customer: Customer = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Customer))?;
+    Ok(Single { version: customer.version, body: CustomerOut::new(customer, &ctx.view()) })
 }
 
 #[handler]
@@ -192,14 +172,8 @@ fn filter(query: &mut Query) -> ApiResult<CustomerFilter> {
     Ok(CustomerFilter {
         id: query.text("customerId"),
         owner_id: query.text("ownerId"),
-        status: query.choice("status", "1, 2", |code| {
-            CustomerStatus::from_code(code.parse().ok()?)
-        })?,
-        lifecycle: query.choice(
-            "lifecycle",
-            "lead, prospect, customer, churned",
-            Lifecycle::from_word,
-        )?,
+        status: query.choice("status", "1, 2", |code| CustomerStatus::from_code(code.parse().ok()?))?,
+        lifecycle: query.choice("lifecycle", "lead, prospect, customer, churned", Lifecycle::from_word)?,
         level: query.text("level"),
         source: query.text("source"),
         industry: query.text("industry"),

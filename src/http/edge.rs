@@ -43,11 +43,7 @@ impl Handler for Edge {
         depot.insert_typed(state.clone());
         if contradicts_itself(request) {
             ApiError::bad_request(Message::HeadersContradict).render(request, &ids.request_id, response);
-        } else if AssertUnwindSafe(ctrl.call_next(request, depot, response))
-            .catch_unwind()
-            .await
-            .is_err()
-        {
+        } else if AssertUnwindSafe(ctrl.call_next(request, depot, response)).catch_unwind().await.is_err() {
             tracing::error!(request_id = %ids.request_id, "a handler panicked");
             *response = Response::new();
             response.status_code(StatusCode::INTERNAL_SERVER_ERROR);
@@ -74,9 +70,7 @@ impl Handler for Edge {
         }
         headers.insert(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        state
-            .metrics
-            .request(request.method().as_str(), status.as_u16(), elapsed);
+        state.metrics.request(request.method().as_str(), status.as_u16(), elapsed);
         tracing::info!(
             target: "crm_cell::access",
             method = %request.method(),

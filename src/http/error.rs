@@ -116,14 +116,7 @@ struct Parts {
 impl ApiError {
     pub(super) fn new(code: Code, message: Message) -> Self {
         let (details, invalid, existing, retry_after) = Default::default();
-        Self(Box::new(Parts {
-            code,
-            message,
-            details,
-            invalid,
-            existing,
-            retry_after,
-        }))
+        Self(Box::new(Parts { code, message, details, invalid, existing, retry_after }))
     }
 
     pub(super) fn bad_request(message: Message) -> Self {
@@ -181,11 +174,7 @@ impl ApiError {
             details: self.details(language),
             request_id,
             errors: self.0.invalid.errors.iter().map(field_error).collect(),
-            existing: self
-                .0
-                .existing
-                .as_ref()
-                .map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
+            existing: self.0.existing.as_ref().map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
             retry_after,
         };
         respond::json(response, &body);
@@ -199,11 +188,7 @@ impl ApiError {
             .iter()
             .map(|error| format!("{}: {}", error.field, problem(error.problem, language)));
         let fields = fields.collect::<Vec<_>>().join("; ");
-        if fields.is_empty() {
-            self.0.details.to_owned()
-        } else {
-            fields
-        }
+        if fields.is_empty() { self.0.details.to_owned() } else { fields }
     }
 }
 
@@ -231,10 +216,8 @@ impl Writer for ApiError {
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let has = |wanted: Problem| invalid.errors.iter().any(|error| error.problem == wanted);
-        let nameless = invalid
-            .errors
-            .iter()
-            .any(|error| error.field == "name" && error.problem == Problem::Required);
+        let nameless =
+            invalid.errors.iter().any(|error| error.field == "name" && error.problem == Problem::Required);
         let (code, message) = if nameless {
             (Code::BadRequest, Message::CustomerNameRequired) // the origin's answer
         } else if has(Problem::Masked) {
@@ -286,10 +269,7 @@ impl From<OpenError> for ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
-        tracing::warn!(
-            error = &unavailable as &dyn std::error::Error,
-            "tenant unavailable"
-        );
+        tracing::warn!(error = &unavailable as &dyn std::error::Error, "tenant unavailable");
         let mut error = Self::new(Code::TenantUnavailable, Message::TenantUnavailable);
         error.0.details = unavailable.outcome.as_str();
         error.retry_after(unavailable.retry_after)

@@ -56,9 +56,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
@@ -122,14 +120,8 @@ mod tests {
 
     #[test]
     fn keys_come_out_sorted_so_that_equal_bodies_have_equal_fingerprints() {
-        let a = StrictJson::parse(br#"{"b": 1, "a": {"d": 1, "c": 2}}"#)
-            .expect("valid")
-            .0
-            .to_string();
-        let b = StrictJson::parse(br#"{"a":{"c":2,"d":1},"b":1}"#)
-            .expect("valid")
-            .0
-            .to_string();
+        let a = StrictJson::parse(br#"{"b": 1, "a": {"d": 1, "c": 2}}"#).expect("valid").0.to_string();
+        let b = StrictJson::parse(br#"{"a":{"c":2,"d":1},"b":1}"#).expect("valid").0.to_string();
         assert_eq!(a, b);
     }
 }

@@ -19,10 +19,7 @@ impl Language {
         let asked = query.split('&').find_map(|pair| pair.strip_prefix("lang="));
         let accepted = || request.headers().get(ACCEPT_LANGUAGE)?.to_str().ok();
         let wanted = asked.or_else(accepted).unwrap_or_default().trim_start();
-        if wanted
-            .get(..2)
-            .is_some_and(|start| start.eq_ignore_ascii_case("en"))
-        {
+        if wanted.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("en")) {
             Self::English
         } else {
             Self::Chinese
@@ -105,10 +102,9 @@ impl Message {
                 "X-Request-ID 必须是 1 至 200 个可见 ASCII 字符",
                 "X-Request-ID must have 1 to 200 visible ASCII characters.",
             ),
-            Self::TenantIdInvalid => pair(
-                "X-Tenant-Id 无效",
-                "X-Tenant-Id is not a tenant id, or was sent twice.",
-            ),
+            Self::TenantIdInvalid => {
+                pair("X-Tenant-Id 无效", "X-Tenant-Id is not a tenant id, or was sent twice.")
+            }
             Self::TenantMismatch => pair("无权访问该租户", "This caller may not use that tenant."),
             Self::BodyNotJson => pair("请求体不是有效的 JSON", "The body is not valid JSON."),
             Self::BodyUnreadable => pair("请求体读取失败", "The body could not be read."),
@@ -139,26 +135,23 @@ impl Message {
                 "cursor 无效，或不属于当前的筛选与排序条件",
                 "The cursor is not valid, or belongs to other filters or another order: start from the first page.",
             ),
-            Self::IfMatchInvalid => pair(
-                "版本条件无效",
-                "The version condition must be a version, as in \"v7\".",
-            ),
+            Self::IfMatchInvalid => {
+                pair("版本条件无效", "The version condition must be a version, as in \"v7\".")
+            }
             Self::VersionMismatch => pair(
                 "记录已被修改，请刷新后重试",
                 "The record has changed meanwhile: read it again and retry.",
             ),
-            Self::IdempotentConflict => pair(
-                "X-Request-ID 已用于其他请求",
-                "This X-Request-ID was used for another request.",
-            ),
+            Self::IdempotentConflict => {
+                pair("X-Request-ID 已用于其他请求", "This X-Request-ID was used for another request.")
+            }
             Self::IdempotentInProgress => pair(
                 "相同 X-Request-ID 的请求正在处理",
                 "A request with this X-Request-ID is still being processed.",
             ),
-            Self::Unauthorized => pair(
-                "缺少 Authorization 或凭证无效",
-                "Authorization is missing or its token is not valid.",
-            ),
+            Self::Unauthorized => {
+                pair("缺少 Authorization 或凭证无效", "Authorization is missing or its token is not valid.")
+            }
             Self::CellNotAllowed => pair("该账号未开通 CRM", "This account may not use the CRM."),
             Self::ReadOnlyRole => pair("只读角色不能修改数据", "A read-only role cannot change anything."),
             Self::AuthUnavailable => pair(
@@ -167,14 +160,12 @@ impl Message {
             ),
             Self::RateLimited => pair("请求过于频繁，请稍后重试", "Too many requests: retry later."),
             Self::Overloaded => pair("当前请求过多，请稍后重试", "Too much is waiting: retry later."),
-            Self::TooManyTenants => pair(
-                "新租户创建过于频繁，请稍后重试",
-                "Too many new tenants: retry later.",
-            ),
-            Self::TenantUnavailable => pair(
-                "该租户暂不可用，请稍后重试",
-                "This tenant is not available at the moment: retry later.",
-            ),
+            Self::TooManyTenants => {
+                pair("新租户创建过于频繁，请稍后重试", "Too many new tenants: retry later.")
+            }
+            Self::TenantUnavailable => {
+                pair("该租户暂不可用，请稍后重试", "This tenant is not available at the moment: retry later.")
+            }
             Self::Internal => pair("服务内部错误", "An error of the service."),
         }
     }
@@ -186,24 +177,14 @@ pub(super) fn problem(problem: Problem, language: Language) -> String {
         Problem::Required => ("必填".to_owned(), "is required".to_owned()),
         Problem::NotText => ("应为字符串".to_owned(), "must be a string".to_owned()),
         Problem::NotInteger => ("应为整数".to_owned(), "must be an integer".to_owned()),
-        Problem::TooLong(max) => (
-            format!("最多 {max} 个字符"),
-            format!("may have at most {max} characters"),
-        ),
-        Problem::NotOneOf(allowed) => (
-            format!("应为以下之一：{allowed}"),
-            format!("must be one of: {allowed}"),
-        ),
-        Problem::Masked => (
-            "脱敏后的值不能写回".to_owned(),
-            "is masked: send the whole value".to_owned(),
-        ),
+        Problem::TooLong(max) => (format!("最多 {max} 个字符"), format!("may have at most {max} characters")),
+        Problem::NotOneOf(allowed) => {
+            (format!("应为以下之一：{allowed}"), format!("must be one of: {allowed}"))
+        }
+        Problem::Masked => ("脱敏后的值不能写回".to_owned(), "is masked: send the whole value".to_owned()),
         Problem::Fixed => ("创建后不能修改".to_owned(), "cannot be changed".to_owned()),
         Problem::Contradicts(other) => (format!("与 {other} 矛盾"), format!("contradicts {other}")),
-        Problem::Unknown => (
-            "未知字段".to_owned(),
-            "is not a field of this resource".to_owned(),
-        ),
+        Problem::Unknown => ("未知字段".to_owned(), "is not a field of this resource".to_owned()),
     };
     match language {
         Language::Chinese => chinese,

@@ -38,10 +38,6 @@ pub fn service(state: Arc<State>, compress: bool) -> Service {
         .push(Router::with_path("metrics").read(public::metrics));
     let protected = Router::new().hoop(Protected).push(customers::routes());
     let service = Service::new(Router::new().push(public).push(protected));
-    let service = if compress {
-        service.hoop(salvo::compression::Compression::new())
-    } else {
-        service
-    };
+    let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
     service.hoop(edge::Edge(state))
 }

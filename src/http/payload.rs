@@ -36,10 +36,7 @@ pub(super) struct RequestKey {
 impl RequestKey {
     /// The key under which the answer to this request of `user` is stored. Its parts hold no spaces but the last.
     pub(super) fn of_user(&self, user: &str) -> IdempotencyKey {
-        IdempotencyKey {
-            key: format!("{} {user}", self.path_and_id),
-            fingerprint: self.fingerprint.clone(),
-        }
+        IdempotencyKey { key: format!("{} {user}", self.path_and_id), fingerprint: self.fingerprint.clone() }
     }
 }
 
@@ -105,10 +102,8 @@ impl Payload {
 
     async fn read_bytes(self, request: &mut Request) -> ApiResult<Vec<u8>> {
         let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
-        let declared = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let declared =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > self.max_size as u64) {
             return Err(too_large());
         }
@@ -122,10 +117,7 @@ impl Payload {
 
 /// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.
 fn check_media_type(request: &Request) -> ApiResult<()> {
-    let header = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut parts = header.unwrap_or_default().split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
     let is = |name: &str| media_type.eq_ignore_ascii_case(name);
@@ -137,11 +129,7 @@ fn check_media_type(request: &Request) -> ApiResult<()> {
         }
         _ => true,
     });
-    if known && utf8 {
-        Ok(())
-    } else {
-        Err(ApiError::new(Code::UnsupportedMediaType, Message::MediaType))
-    }
+    if known && utf8 { Ok(()) } else { Err(ApiError::new(Code::UnsupportedMediaType, Message::MediaType)) }
 }
 
 /// Method, path without query or superfluous slashes, and request id; and the hash of the body with its keys sorted.
@@ -157,8 +145,5 @@ fn request_key(request: &Request, id: &str, body: Option<&JsonBody>) -> RequestK
     let canonical = body.map(|body| body.0.0.to_string()).unwrap_or_default();
     // Half of SHA-256: whoever finds a collision can only confuse their own retries.
     let fingerprint = hex::encode(&Sha256::digest(canonical)[..16]);
-    RequestKey {
-        path_and_id,
-        fingerprint,
-    }
+    RequestKey { path_and_id, fingerprint }
 }

@@ -58,9 +58,7 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let credentials = Credentials {
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
         // Names are not ASCII only; a header is UTF-8 where it is not.
-        user_id: headers
-            .get("x-user-id")
-            .and_then(|value| str::from_utf8(value.as_bytes()).ok()),
+        user_id: headers.get("x-user-id").and_then(|value| str::from_utf8(value.as_bytes()).ok()),
     };
     let principal = state.identity.authenticate(&credentials).await?;
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -72,10 +70,7 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     if admission.unbound {
         state.metrics.identity_unbound.inc();
     }
-    Ok(Admitted {
-        principal,
-        tenant: admission.tenant,
-    })
+    Ok(Admitted { principal, tenant: admission.tenant })
 }
 
 /// `X-Tenant-Id`; blank is absent, two are none.
@@ -88,11 +83,7 @@ fn tenant_header(headers: &HeaderMap) -> ApiResult<Option<TenantId>> {
         return Err(invalid());
     }
     let text = value.to_str().map_err(|_| invalid())?.trim();
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        text.parse().map(Some).map_err(|_| invalid())
-    }
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| invalid()) }
 }
 
 /// How records are shown: what an answer needs besides the record.
@@ -115,9 +106,7 @@ pub(super) struct TenantCtx {
 
 impl fmt::Debug for TenantCtx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantCtx")
-            .field("tenant", &self.admitted.tenant)
-            .finish_non_exhaustive()
+        f.debug_struct("TenantCtx").field("tenant", &self.admitted.tenant).finish_non_exhaustive()
     }
 }
 
@@ -134,16 +123,8 @@ impl<'ex> Extractible<'ex> for TenantCtx {
         let Ok(admitted) = depot.remove_typed::<Admitted>() else {
             return Err(ApiError::new(Code::Unauthorized, Message::Unauthorized));
         };
-        let key = depot
-            .remove_typed::<RequestKey>()
-            .ok()
-            .map(|key| key.of_user(&admitted.principal.user));
-        Ok(Self {
-            state,
-            admitted,
-            ids: RequestIds::of(depot).clone(),
-            key,
-        })
+        let key = depot.remove_typed::<RequestKey>().ok().map(|key| key.of_user(&admitted.principal.user));
+        Ok(Self { state, admitted, ids: RequestIds::of(depot).clone(), key })
     }
 }
 
@@ -165,10 +146,7 @@ impl TenantCtx {
 
     /// How records are shown to this caller.
     pub(super) fn view(&self) -> View {
-        View {
-            tenant: self.tenant().clone(),
-            masking: self.state.masking(),
-        }
+        View { tenant: self.tenant().clone(), masking: self.state.masking() }
     }
 
     /// Runs a unit that reads. A tenant that does not exist reads as an empty one.
@@ -218,33 +196,18 @@ impl TenantCtx {
             + Send
             + 'static,
     {
-        let Self {
-            state,
-            admitted,
-            ids,
-            key,
-        } = self;
+        let Self { state, admitted, ids, key } = self;
         let RequestIds { request_id, trace_id } = ids;
-        let actor = Actor {
-            user: admitted.principal.user.clone(),
-            request_id: Some(request_id),
-            trace_id,
-        };
+        let actor = Actor { user: admitted.principal.user.clone(), request_id: Some(request_id), trace_id };
         let Done { value, replayed } = db.write(actor, key, unit).await?;
         if replayed && state.api.idempotency == Idempotency::Conflict {
             return Err(StoreError::KeyReused.into());
         }
-        Ok(Replied {
-            reply: value,
-            replayed,
-        })
+        Ok(Replied { reply: value, replayed })
     }
 
     async fn db_or_empty(&self) -> ApiResult<Arc<TenantDb>> {
         let tenants = &self.state.tenants;
-        Ok(tenants
-            .find(self.tenant())
-            .await?
-            .unwrap_or_else(|| tenants.empty().clone()))
+        Ok(tenants.find(self.tenant()).await?.unwrap_or_else(|| tenants.empty().clone()))
     }
 }

@@ -15,9 +15,7 @@ const PAGE: &str = include_str!("root.html");
 
 #[handler]
 pub(super) async fn root(response: &mut Response) {
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response.body(PAGE);
 }
 
@@ -63,9 +61,7 @@ async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Res
         State::of(depot).and_then(|state| state.metrics.to_exposition().map_err(|_| ApiError::internal()));
     match text {
         Ok(text) => {
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
             response.body(text);
         }
         Err(error) => error.write(request, depot, response).await,

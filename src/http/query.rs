@@ -50,12 +50,7 @@ impl<'ex> Extractible<'ex> for Query {
         }
         given.retain(|_, value| !value.trim().is_empty());
         let path = request.uri().path().trim_matches('/').to_owned();
-        Ok(Self {
-            given,
-            known: vec!["lang"],
-            path,
-            time_zone,
-        })
+        Ok(Self { given, known: vec!["lang"], path, time_zone })
     }
 }
 
@@ -100,9 +95,7 @@ impl Query {
         allowed: &'static str,
     ) -> ApiResult<(PageRequest<K>, u64)> {
         let size = self.number("pageSize", "1–500", 1..=u64::from(PAGE_SIZE_MAX))?;
-        let size = size
-            .and_then(|size| u32::try_from(size).ok())
-            .unwrap_or(PAGE_SIZE);
+        let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(PAGE_SIZE);
         let number = self.number("page", "1, 2, 3, …", 1..=u64::from(u32::MAX))?;
         let order = self.order(keys, allowed)?;
         let count = self.choice("count", "auto, exact, none", |word| match word {
@@ -123,31 +116,16 @@ impl Query {
                 Start::Page(u32::try_from(number).unwrap_or(u32::MAX))
             }
         };
-        Ok((
-            PageRequest {
-                start,
-                size,
-                order,
-                count: count.unwrap_or_default(),
-            },
-            list,
-        ))
+        Ok((PageRequest { start, size, order, count: count.unwrap_or_default() }, list))
     }
 
     /// Refuses the parameters that nobody took out: an ignored filter would answer with everything.
     pub(super) fn finish(self) -> ApiResult<()> {
-        match self
-            .given
-            .keys()
-            .find(|name| !self.known.contains(&name.as_str()))
-        {
+        match self.given.keys().find(|name| !self.known.contains(&name.as_str())) {
             None => Ok(()),
             Some(name) => {
                 let nearest = nearest(name, self.known.iter().copied()).to_owned();
-                let message = Message::ParameterUnknown {
-                    name: name.clone(),
-                    nearest,
-                };
+                let message = Message::ParameterUnknown { name: name.clone(), nearest };
                 Err(ApiError::new(Code::UnknownParameter, message))
             }
         }
@@ -177,10 +155,7 @@ impl Query {
         let Some(text) = self.text("sort") else {
             return Ok(keys
                 .first()
-                .map(|(_, key)| Order {
-                    key: *key,
-                    descending: true,
-                })
+                .map(|(_, key)| Order { key: *key, descending: true })
                 .into_iter()
                 .collect());
         };
@@ -188,18 +163,12 @@ impl Query {
         let mut names = Vec::new();
         for part in text.split(',').map(str::trim) {
             let (name, descending) = part.strip_prefix('-').map_or((part, false), |name| (name, true));
-            let (_, key) = keys
-                .iter()
-                .find(|(known, _)| *known == name)
-                .ok_or_else(refused)?;
+            let (_, key) = keys.iter().find(|(known, _)| *known == name).ok_or_else(refused)?;
             if names.contains(&name) || order.len() == SORT_KEYS_MAX {
                 return Err(refused());
             }
             names.push(name);
-            order.push(Order {
-                key: *key,
-                descending,
-            });
+            order.push(Order { key: *key, descending });
         }
         Ok(order)
     }
@@ -213,28 +182,15 @@ impl Query {
         };
         part(tenant.as_str());
         part(&self.path);
-        for (name, value) in self
-            .given
-            .iter()
-            .filter(|(name, _)| !NOT_OF_THE_LIST.contains(&name.as_str()))
-        {
+        for (name, value) in self.given.iter().filter(|(name, _)| !NOT_OF_THE_LIST.contains(&name.as_str())) {
             part(name);
             part(value.trim());
         }
         let digest = hash.finalize();
-        digest
-            .iter()
-            .take(8)
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 
 fn invalid(code: Code, name: &str, allowed: &'static str) -> ApiError {
-    ApiError::new(
-        code,
-        Message::ParameterInvalid {
-            name: name.to_owned(),
-            allowed,
-        },
-    )
+    ApiError::new(code, Message::ParameterInvalid { name: name.to_owned(), allowed })
 }

@@ -20,10 +20,7 @@ pub(super) fn json(response: &mut Response, value: &impl Serialize) {
             response.body(bytes);
         }
         Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "an answer cannot be written as JSON"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "an answer cannot be written as JSON");
             response.status_code(StatusCode::INTERNAL_SERVER_ERROR);
         }
     }
@@ -71,13 +68,7 @@ struct PageJson<T> {
 #[async_trait]
 impl<T: Serialize + Send> Writer for PageBody<T> {
     async fn write(self, _request: &mut Request, _depot: &mut Depot, response: &mut Response) {
-        let Page {
-            rows,
-            total,
-            number,
-            size,
-            next,
-        } = self.0;
+        let Page { rows, total, number, size, next } = self.0;
         let (total, total_is_capped) = match total {
             Total::Exact(total) => (Some(total), false),
             Total::Capped => (Some(Count::CAP), true),
@@ -119,33 +110,18 @@ impl Reply {
         body: &impl Serialize,
     ) -> Result<Self, StoreError> {
         let body = Some(serde_json::value::to_raw_value(body)?);
-        Ok(Self {
-            status: 201,
-            location: Some(format!("{collection}/{id}")),
-            version: Some(version),
-            body,
-        })
+        Ok(Self { status: 201, location: Some(format!("{collection}/{id}")), version: Some(version), body })
     }
 
     /// 200 with the changed resource.
     pub(super) fn changed(version: i64, body: &impl Serialize) -> Result<Self, StoreError> {
         let body = Some(serde_json::value::to_raw_value(body)?);
-        Ok(Self {
-            status: 200,
-            location: None,
-            version: Some(version),
-            body,
-        })
+        Ok(Self { status: 200, location: None, version: Some(version), body })
     }
 
     /// 204.
     pub(super) fn no_content() -> Self {
-        Self {
-            status: 204,
-            location: None,
-            version: None,
-            body: None,
-        }
+        Self { status: 204, location: None, version: None, body: None }
     }
 }
 
@@ -159,22 +135,14 @@ pub(super) struct Replied {
 #[async_trait]
 impl Writer for Replied {
     async fn write(self, request: &mut Request, depot: &mut Depot, response: &mut Response) {
-        let Reply {
-            status,
-            location,
-            version,
-            body,
-        } = self.reply;
+        let Reply { status, location, version, body } = self.reply;
         let Ok(status) = StatusCode::from_u16(status) else {
             return ApiError::internal().write(request, depot, response).await;
         };
         response.status_code(status);
         let headers = response.headers_mut();
         if self.replayed {
-            headers.insert(
-                HeaderName::from_static("idempotent-replayed"),
-                HeaderValue::from_static("true"),
-            );
+            headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
         }
         if let Some(location) = location {
             // Relative to the request: behind a gateway the collection has a prefix that the cell does not know.

@@ -40,9 +40,7 @@ impl State {
     }
 
     pub(super) fn masking(&self) -> Masking {
-        Masking {
-            email: self.api.mask_email,
-        }
+        Masking { email: self.api.mask_email }
     }
 }
 

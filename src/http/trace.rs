@@ -26,18 +26,12 @@ impl RequestIds {
             Key::Valid(id) => id.to_owned(),
             Key::Absent | Key::Invalid => ids.next(clock.now()).to_string(),
         };
-        Self {
-            request_id,
-            trace_id: trace_id(headers),
-        }
+        Self { request_id, trace_id: trace_id(headers) }
     }
 
     /// The ids that the outermost hoop left.
     pub(super) fn of(depot: &Depot) -> &Self {
-        static NONE: RequestIds = RequestIds {
-            request_id: String::new(),
-            trace_id: None,
-        };
+        static NONE: RequestIds = RequestIds { request_id: String::new(), trace_id: None };
         depot.get_typed::<Self>().unwrap_or(&NONE)
     }
 }
@@ -66,10 +60,7 @@ impl<'a> Key<'a> {
             return Self::Invalid;
         };
         let text = text.trim();
-        let text = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .unwrap_or(text);
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         if text.is_empty() {
             Self::Absent
         } else if second.is_none()
@@ -86,9 +77,7 @@ impl<'a> Key<'a> {
 fn trace_id(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let traceparent = || text("traceparent")?.split('-').nth(1);
-    let id = text("x-trace-id")
-        .filter(|id| !id.is_empty())
-        .or_else(traceparent)?;
+    let id = text("x-trace-id").filter(|id| !id.is_empty()).or_else(traceparent)?;
     let fits = !id.is_empty() && id.len() <= TRACE_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| id.to_owned())
 }

@@ -64,27 +64,16 @@ mod tests {
             "BEARER   abc.d-e_f~+/=",
             " Bearer abc.d-e_f~+/= ",
         ] {
-            assert_eq!(
-                bearer_token(Some(header.as_bytes())),
-                Ok("abc.d-e_f~+/="),
-                "{header}"
-            );
+            assert_eq!(bearer_token(Some(header.as_bytes())), Ok("abc.d-e_f~+/="), "{header}");
         }
         let longest = "x".repeat(8192);
-        assert_eq!(
-            bearer_token(Some(format!("Bearer {longest}").as_bytes())),
-            Ok(&*longest)
-        );
+        assert_eq!(bearer_token(Some(format!("Bearer {longest}").as_bytes())), Ok(&*longest));
     }
 
     #[test]
     fn nothing_else_is_a_token() {
         for header in [None, Some(""), Some("  "), Some("Bearer"), Some("bearer   ")] {
-            assert_eq!(
-                bearer_token(header.map(str::as_bytes)),
-                Err(Denied::Missing),
-                "{header:?}"
-            );
+            assert_eq!(bearer_token(header.map(str::as_bytes)), Err(Denied::Missing), "{header:?}");
         }
         let too_long = format!("Bearer {}", "x".repeat(8193));
         let megabyte = format!("Bearer {}", "x".repeat(1 << 20));
@@ -103,21 +92,14 @@ mod tests {
             &megabyte,
         ] {
             let shown = &header[..header.len().min(20)];
-            assert_eq!(
-                bearer_token(Some(header.as_bytes())),
-                Err(Denied::Invalid),
-                "{shown}"
-            );
+            assert_eq!(bearer_token(Some(header.as_bytes())), Err(Denied::Invalid), "{shown}");
         }
         assert_eq!(bearer_token(Some(b"Bearer \xff\xfe")), Err(Denied::Invalid));
     }
 
     #[test]
     fn debug_shows_no_header() {
-        let credentials = Credentials {
-            authorization: Some(b"Bearer canary"),
-            user_id: Some("canary"),
-        };
+        let credentials = Credentials { authorization: Some(b"Bearer canary"), user_id: Some("canary") };
         assert!(!format!("{credentials:?}").contains("canary"));
     }
 }

@@ -32,19 +32,13 @@ impl Admitting {
                 let only = || bound.first().filter(|_| bound.len() == 1);
                 let wanted = header.or_else(only).unwrap_or(&self.default_id);
                 let tenant = bound.get(wanted).cloned().ok_or(Denied::TenantMismatch)?;
-                Ok(Admission {
-                    tenant,
-                    unbound: false,
-                })
+                Ok(Admission { tenant, unbound: false })
             }
             Binding::Unbound => match self.unbound {
                 config::Binding::Strict => Err(Denied::TenantMismatch),
                 config::Binding::Header => {
                     let tenant = header.unwrap_or(&self.default_id).clone();
-                    Ok(Admission {
-                        tenant,
-                        unbound: true,
-                    })
+                    Ok(Admission { tenant, unbound: true })
                 }
             },
         }
@@ -65,9 +59,8 @@ mod tests {
             user: "u".into(),
             role: Role::Admin,
             source: SourceKind::Jwt,
-            tenants: tenants.map_or(Binding::Unbound, |ids| {
-                Binding::To(ids.iter().map(|text| id(text)).collect())
-            }),
+            tenants: tenants
+                .map_or(Binding::Unbound, |ids| Binding::To(ids.iter().map(|text| id(text)).collect())),
             own_rows_only: false,
         }
     }
@@ -76,24 +69,9 @@ mod tests {
     fn admits_by_binding_and_header() {
         use crate::config::Binding::{Header, Strict};
         let mismatch = Err(Denied::TenantMismatch);
-        let bound = |text| {
-            Ok(Admission {
-                tenant: id(text),
-                unbound: false,
-            })
-        };
-        let unbound = |text| {
-            Ok(Admission {
-                tenant: id(text),
-                unbound: true,
-            })
-        };
-        type Row<'a> = (
-            Option<&'a [&'a str]>,
-            Option<&'a str>,
-            config::Binding,
-            Result<Admission, Denied>,
-        );
+        let bound = |text| Ok(Admission { tenant: id(text), unbound: false });
+        let unbound = |text| Ok(Admission { tenant: id(text), unbound: true });
+        type Row<'a> = (Option<&'a [&'a str]>, Option<&'a str>, config::Binding, Result<Admission, Denied>);
         let table: [Row<'_>; 14] = [
             (Some(&["a"]), Some("a"), Header, bound("a")),
             (Some(&["a"]), Some("b"), Header, mismatch.clone()),
@@ -111,10 +89,7 @@ mod tests {
             (None, None, Strict, mismatch),
         ];
         for (tenants, header, rule, expected) in table {
-            let admitting = Admitting {
-                unbound: rule,
-                default_id: id("home"),
-            };
+            let admitting = Admitting { unbound: rule, default_id: id("home") };
             let header_id = header.map(id);
             let admission = admitting.admit(&principal(tenants), header_id.as_ref());
             assert_eq!(admission, expected, "{tenants:?} {header:?} {rule:?}");

@@ -50,14 +50,11 @@ impl Identity {
         monotonic: Monotonic,
     ) -> Result<Self, IdentityError> {
         let service_tokens = auth.service_tokens.as_ref();
-        let service_tokens = service_tokens
-            .map(|text| ServiceTokens::parse(text.expose_secret()))
-            .transpose()?;
+        let service_tokens =
+            service_tokens.map(|text| ServiceTokens::parse(text.expose_secret())).transpose()?;
         let jwt = JwtVerifier::new(auth)?;
         let platform = given("PLATFORM_AUTH_URL", auth.platform_url.as_deref())?;
-        let platform = platform
-            .map(|url| Platform::new(&url, auth, monotonic))
-            .transpose()?;
+        let platform = platform.map(|url| Platform::new(&url, auth, monotonic)).transpose()?;
 
         let sources: Vec<SourceKind> = [
             service_tokens.as_ref().map(|_| SourceKind::ServiceToken),
@@ -73,10 +70,7 @@ impl Identity {
             service_tokens,
             jwt,
             platform,
-            admitting: Admitting {
-                unbound: tenants.binding,
-                default_id: tenants.default_id.clone(),
-            },
+            admitting: Admitting { unbound: tenants.binding, default_id: tenants.default_id.clone() },
             clock,
         })
     }
@@ -99,11 +93,7 @@ impl Identity {
             return Ok(Arc::new(anyone(credentials.user_id)));
         }
         let digest = digest(token);
-        if let Some(principal) = self
-            .service_tokens
-            .as_ref()
-            .and_then(|tokens| tokens.find(&digest))
-        {
+        if let Some(principal) = self.service_tokens.as_ref().and_then(|tokens| tokens.find(&digest)) {
             return Ok(on_behalf_of(principal, credentials.user_id));
         }
         if let Some(verifier) = &self.jwt
@@ -135,19 +125,13 @@ impl Identity {
             tracing::debug!(reason, "a JWT was refused");
             Denied::Invalid
         })?;
-        if caller.cell_allowed {
-            Ok(Arc::new(caller.principal))
-        } else {
-            Err(Denied::CellNotAllowed)
-        }
+        if caller.cell_allowed { Ok(Arc::new(caller.principal)) } else { Err(Denied::CellNotAllowed) }
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("sources", &self.sources)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("sources", &self.sources).finish_non_exhaustive()
     }
 }
 
@@ -155,10 +139,9 @@ impl fmt::Debug for Identity {
 /// is trusted to say whom it acts for.
 fn on_behalf_of(principal: &Arc<Principal>, user_id: Option<&str>) -> Arc<Principal> {
     match user_id.and_then(visible_user_name) {
-        Some(user) if principal.role == Role::Service => Arc::new(Principal {
-            user,
-            ..Principal::clone(principal)
-        }),
+        Some(user) if principal.role == Role::Service => {
+            Arc::new(Principal { user, ..Principal::clone(principal) })
+        }
         _ => Arc::clone(principal),
     }
 }
@@ -166,9 +149,7 @@ fn on_behalf_of(principal: &Arc<Principal>, user_id: Option<&str>) -> Arc<Princi
 /// Whoever calls where no source is configured.
 fn anyone(user_id: Option<&str>) -> Principal {
     Principal {
-        user: user_id
-            .and_then(visible_user_name)
-            .unwrap_or_else(|| "anonymous".into()),
+        user: user_id.and_then(visible_user_name).unwrap_or_else(|| "anonymous".into()),
         role: Role::Admin,
         source: SourceKind::Nobody,
         tenants: Binding::Unbound,

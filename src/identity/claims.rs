@@ -166,18 +166,9 @@ mod tests {
     use super::*;
 
     const TENANTS: [TenantMember<'_>; 3] = [
-        TenantMember {
-            name: "tenantId",
-            several: true,
-        },
-        TenantMember {
-            name: "tenant_id",
-            several: false,
-        },
-        TenantMember {
-            name: "org",
-            several: true,
-        },
+        TenantMember { name: "tenantId", several: true },
+        TenantMember { name: "tenant_id", several: false },
+        TenantMember { name: "org", several: true },
     ];
 
     fn caller(json: &str) -> Result<Caller, Nonsense> {
@@ -255,11 +246,7 @@ mod tests {
             (r#"{"role":"readonly","roles":["service"]}"#, Role::Service),
         ];
         for (json, role) in table {
-            assert_eq!(
-                caller(json).map(|caller| caller.principal.role),
-                Ok(role),
-                "{json}"
-            );
+            assert_eq!(caller(json).map(|caller| caller.principal.role), Ok(role), "{json}");
         }
         for json in [
             r#"{"role":5}"#,
@@ -282,17 +269,11 @@ mod tests {
             (r#"{"allowedCells":["erp"],"role":"admin"}"#, true),
         ];
         for (json, allowed) in table {
-            assert_eq!(
-                caller(json).map(|caller| caller.cell_allowed),
-                Ok(allowed),
-                "{json}"
-            );
+            assert_eq!(caller(json).map(|caller| caller.cell_allowed), Ok(allowed), "{json}");
         }
-        for json in [
-            r#"{"allowedCells":"crm"}"#,
-            r#"{"allowedCells":["crm",1]}"#,
-            r#"{"allowedCells":{"crm":true}}"#,
-        ] {
+        for json in
+            [r#"{"allowedCells":"crm"}"#, r#"{"allowedCells":["crm",1]}"#, r#"{"allowedCells":{"crm":true}}"#]
+        {
             assert_eq!(caller(json).err(), Some(Nonsense("allowedCells")), "{json}");
         }
     }
@@ -305,15 +286,8 @@ mod tests {
             (r#"{"dataScope":"all"}"#, false),
             (r#"{}"#, false),
         ] {
-            assert_eq!(
-                caller(json).map(|caller| caller.principal.own_rows_only),
-                Ok(own),
-                "{json}"
-            );
+            assert_eq!(caller(json).map(|caller| caller.principal.own_rows_only), Ok(own), "{json}");
         }
-        assert_eq!(
-            caller(r#"{"dataScope":["self"]}"#).err(),
-            Some(Nonsense("dataScope"))
-        );
+        assert_eq!(caller(r#"{"dataScope":["self"]}"#).err(), Some(Nonsense("dataScope")));
     }
 }

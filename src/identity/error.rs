@@ -35,15 +35,11 @@ pub enum Denied {
 
 impl Denied {
     pub(super) fn unavailable(wait: Duration) -> Self {
-        Self::Unavailable {
-            retry_after: whole_seconds(wait),
-        }
+        Self::Unavailable { retry_after: whole_seconds(wait) }
     }
 
     pub(super) fn rate_limited(wait: Duration) -> Self {
-        Self::RateLimited {
-            retry_after: whole_seconds(wait),
-        }
+        Self::RateLimited { retry_after: whole_seconds(wait) }
     }
 }
 
@@ -64,11 +60,7 @@ pub struct IdentityError {
 
 impl IdentityError {
     pub(super) fn new(setting: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            setting,
-            problem: problem.into(),
-            source: None,
-        }
+        Self { setting, problem: problem.into(), source: None }
     }
 
     pub(super) fn because(mut self, source: io::Error) -> Self {
@@ -83,10 +75,7 @@ impl IdentityError {
 /// drop a check silently.
 pub(super) fn given(setting: &'static str, value: Option<&str>) -> Result<Option<String>, IdentityError> {
     match value.map(str::trim) {
-        Some("") => Err(IdentityError::new(
-            setting,
-            "is set but empty; give it a value or unset it",
-        )),
+        Some("") => Err(IdentityError::new(setting, "is set but empty; give it a value or unset it")),
         value => Ok(value.map(str::to_owned)),
     }
 }

@@ -49,12 +49,7 @@ impl<'a> Jwt<'a> {
         let (header, payload) = (decode(header)?, decode(payload)?);
         decode(signature)?;
         let fields: HashMap<String, IgnoredAny> = serde_json::from_slice(&header).ok()?;
-        fields.contains_key("alg").then_some(Self {
-            header,
-            payload,
-            signature,
-            signed,
-        })
+        fields.contains_key("alg").then_some(Self { header, payload, signature, signed })
     }
 }
 
@@ -87,10 +82,7 @@ impl JwtVerifier {
         }
         let unknown_algorithm = self.keys_for(alg).next().is_none();
         unknown_algorithm
-            || self
-                .issuer
-                .as_ref()
-                .is_some_and(|ours| unproved_issuer(jwt).as_ref() != Some(ours))
+            || self.issuer.as_ref().is_some_and(|ours| unproved_issuer(jwt).as_ref() != Some(ours))
     }
 
     /// The caller a token names.
@@ -104,14 +96,8 @@ impl JwtVerifier {
         check_times(&claims, now)?;
         self.check_issuer(&claims)?;
         self.check_audience(&claims)?;
-        let user = claims
-            .get("sub")
-            .and_then(Value::as_str)
-            .and_then(user_name)
-            .ok_or("sub")?;
-        claims
-            .caller(user, SourceKind::Jwt, &self.tenant_members())
-            .map_err(|nonsense| nonsense.0)
+        let user = claims.get("sub").and_then(Value::as_str).and_then(user_name).ok_or("sub")?;
+        claims.caller(user, SourceKind::Jwt, &self.tenant_members()).map_err(|nonsense| nonsense.0)
     }
 
     fn check_signature(&self, jwt: &Jwt<'_>) -> Result<(), Reason> {
@@ -121,41 +107,24 @@ impl JwtVerifier {
             return Err("crit");
         }
         // Other types (an ID token, a DPoP proof) are not for access, even if the same key signs them.
-        let access = |typ: &str| {
-            ["JWT", "at+jwt"]
-                .iter()
-                .any(|ours| typ.eq_ignore_ascii_case(ours))
-        };
-        if header
-            .get("typ")
-            .is_some_and(|typ| !typ.as_str().is_some_and(access))
-        {
+        let access = |typ: &str| ["JWT", "at+jwt"].iter().any(|ours| typ.eq_ignore_ascii_case(ours));
+        if header.get("typ").is_some_and(|typ| !typ.as_str().is_some_and(access)) {
             return Err("typ");
         }
-        let alg = header
-            .get("alg")
-            .and_then(Value::as_str)
-            .ok_or("alg is not text")?;
+        let alg = header.get("alg").and_then(Value::as_str).ok_or("alg is not text")?;
         let mut keys = self.keys_for(alg).peekable();
         keys.peek().ok_or("no key for alg")?;
         let proves = |(algorithm, key): (Algorithm, &Key)| {
             crypto::verify(jwt.signature, jwt.signed.as_bytes(), &key.decoding, algorithm).unwrap_or(false)
         };
-        if keys.any(proves) {
-            Ok(())
-        } else {
-            Err("signature")
-        }
+        if keys.any(proves) { Ok(()) } else { Err("signature") }
     }
 
     /// The keys that may prove a token with this `alg`.
     fn keys_for(&self, alg: &str) -> impl Iterator<Item = (Algorithm, &Key)> {
         let algorithm = alg.parse::<Algorithm>().ok();
         let for_it = move |key: &&Key| algorithm.is_some_and(|algorithm| key.algorithms.contains(&algorithm));
-        self.keys
-            .iter()
-            .filter(for_it)
-            .filter_map(move |key| Some((algorithm?, key)))
+        self.keys.iter().filter(for_it).filter_map(move |key| Some((algorithm?, key)))
     }
 
     fn check_issuer(&self, claims: &Members) -> Result<(), Reason> {
@@ -179,18 +148,9 @@ impl JwtVerifier {
 
     fn tenant_members(&self) -> Vec<TenantMember<'_>> {
         let mut members = vec![
-            TenantMember {
-                name: "tenantId",
-                several: true,
-            },
-            TenantMember {
-                name: "tenant_id",
-                several: false,
-            },
-            TenantMember {
-                name: "tid",
-                several: false,
-            },
+            TenantMember { name: "tenantId", several: true },
+            TenantMember { name: "tenant_id", several: false },
+            TenantMember { name: "tid", several: false },
         ];
         if let Some(name) = &self.tenant_claim {
             members.retain(|member| member.name != name);
@@ -208,12 +168,7 @@ fn unproved_issuer(jwt: &Jwt<'_>) -> Option<String> {
 /// `exp` is required and not passed; `nbf` and `iat`, where given, are not ahead.
 fn check_times(claims: &Members, now: Timestamp) -> Result<(), Reason> {
     let now = now.millis();
-    let read = |name| {
-        claims
-            .get(name)
-            .map(|value| millis(value).ok_or(name))
-            .transpose()
-    };
+    let read = |name| claims.get(name).map(|value| millis(value).ok_or(name)).transpose();
     if now >= read("exp")?.ok_or("no exp")?.saturating_add(LEEWAY_MS) {
         return Err("exp");
     }

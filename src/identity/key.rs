@@ -73,11 +73,8 @@ fn public_keys(text_or_path: &str) -> Result<Vec<Key>, IdentityError> {
     } else {
         fs::read_to_string(text_or_path.trim()).map_err(|error| {
             // The path is not shown: it may be a key that was pasted without its BEGIN line.
-            IdentityError::new(
-                PUBLIC_KEY,
-                "is neither PEM text nor the path of a readable PEM file",
-            )
-            .because(error)
+            IdentityError::new(PUBLIC_KEY, "is neither PEM text nor the path of a readable PEM file")
+                .because(error)
         })?
     };
     let keys = pem_blocks(&text)
@@ -97,9 +94,7 @@ fn public_keys(text_or_path: &str) -> Result<Vec<Key>, IdentityError> {
 fn pem_blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.match_indices("-----BEGIN ").map(move |(start, opening)| {
         let block = &text[start..];
-        let block = block[opening.len()..]
-            .find(opening)
-            .map_or(block, |next| &block[..opening.len() + next]);
+        let block = block[opening.len()..].find(opening).map_or(block, |next| &block[..opening.len() + next]);
         let label = block[opening.len()..].split("-----").next().unwrap_or_default();
         (label, block)
     })
@@ -127,12 +122,7 @@ fn public_key(label: &str, block: &str) -> Result<Key, &'static str> {
         return Err("holds an RSA key of less than 2048 bits; make a longer one");
     }
     Ok(Key {
-        algorithms: &[
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-        ],
+        algorithms: &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256],
         decoding,
     })
 }
@@ -148,22 +138,13 @@ fn curve_key(der: &[u8]) -> Option<Key> {
     const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
     let point = |prefix: &[u8], len: usize| der.strip_prefix(prefix).filter(|point| point.len() == len);
     if let Some(point) = point(P256, 65) {
-        return Some(Key {
-            algorithms: &[Algorithm::ES256],
-            decoding: DecodingKey::from_ec_der(point),
-        });
+        return Some(Key { algorithms: &[Algorithm::ES256], decoding: DecodingKey::from_ec_der(point) });
     }
     if let Some(point) = point(P384, 97) {
-        return Some(Key {
-            algorithms: &[Algorithm::ES384],
-            decoding: DecodingKey::from_ec_der(point),
-        });
+        return Some(Key { algorithms: &[Algorithm::ES384], decoding: DecodingKey::from_ec_der(point) });
     }
     let point = point(ED25519, 32)?;
-    Some(Key {
-        algorithms: &[Algorithm::EdDSA],
-        decoding: DecodingKey::from_ed_der(point),
-    })
+    Some(Key { algorithms: &[Algorithm::EdDSA], decoding: DecodingKey::from_ed_der(point) })
 }
 
 fn der(block: &str) -> Option<Vec<u8>> {

@@ -173,13 +173,7 @@ mod tests {
 
     #[test]
     fn a_role_is_read_back_by_its_name() {
-        for role in [
-            Role::Admin,
-            Role::Manager,
-            Role::Member,
-            Role::Readonly,
-            Role::Service,
-        ] {
+        for role in [Role::Admin, Role::Manager, Role::Member, Role::Readonly, Role::Service] {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
         assert_eq!(" admin".parse::<Role>(), Err(UnknownRole));

@@ -35,26 +35,15 @@ impl ServiceTokens {
         for (position, raw) in (1..).zip(split_entries(text)) {
             let entry = parse_entry(&raw, position)?;
             if !names.insert(Arc::clone(&entry.principal.user)) {
-                return Err(refused(
-                    position,
-                    &raw,
-                    "has the name of an earlier entry; names must differ",
-                ));
+                return Err(refused(position, &raw, "has the name of an earlier entry; names must differ"));
             }
             if entries.iter().any(|earlier| earlier.digest == entry.digest) {
-                return Err(refused(
-                    position,
-                    &raw,
-                    "has the token of an earlier entry; give each its own",
-                ));
+                return Err(refused(position, &raw, "has the token of an earlier entry; give each its own"));
             }
             entries.push(entry);
         }
         if entries.is_empty() {
-            return Err(IdentityError::new(
-                SETTING,
-                "is set but holds no entry; add name:token or unset it",
-            ));
+            return Err(IdentityError::new(SETTING, "is set but holds no entry; add name:token or unset it"));
         }
         Ok(Self(entries))
     }
@@ -90,10 +79,7 @@ fn split_entries(text: &str) -> Vec<RawEntry<'_>> {
         let first_of_line = entries.len();
         for piece in line.split(',').map(str::trim).filter(|piece| !piece.is_empty()) {
             let list = entries.get_mut(first_of_line..).and_then(<[_]>::last_mut);
-            if let Some(RawEntry {
-                tenants: Some(tenants),
-                ..
-            }) = list
+            if let Some(RawEntry { tenants: Some(tenants), .. }) = list
                 && !starts_entry(piece)
             {
                 tenants.push(piece);
@@ -111,9 +97,7 @@ fn split_entries(text: &str) -> Vec<RawEntry<'_>> {
 
 fn starts_entry(piece: &str) -> bool {
     let head = piece.split_once('@').map_or(piece, |(head, _)| head);
-    head.split(':')
-        .nth(1)
-        .is_some_and(|token| token.trim().chars().count() >= MIN_TOKEN_CHARS)
+    head.split(':').nth(1).is_some_and(|token| token.trim().chars().count() >= MIN_TOKEN_CHARS)
 }
 
 fn parse_entry(raw: &RawEntry<'_>, position: usize) -> Result<Entry, IdentityError> {
@@ -138,11 +122,7 @@ fn parse_entry(raw: &RawEntry<'_>, position: usize) -> Result<Entry, IdentityErr
     };
     let tenants = match &raw.tenants {
         None => Binding::Unbound,
-        Some(ids) => match ids
-            .iter()
-            .map(|id| id.parse())
-            .collect::<Result<BTreeSet<TenantId>, _>>()
-        {
+        Some(ids) => match ids.iter().map(|id| id.parse()).collect::<Result<BTreeSet<TenantId>, _>>() {
             Ok(ids) => Binding::To(ids),
             Err(_) => return refuse("names something after '@' that is no tenant id"),
         },
@@ -195,21 +175,9 @@ mod tests {
             (format!(" a : {A} : admin "), Role::Admin, unbound()),
             (format!("a:{A}:client"), Role::Member, unbound()),
             (format!("a:{A}@t1"), Role::Service, to(&["t1"])),
-            (
-                format!("a:{A}:readonly@t1,t2 , t3"),
-                Role::Readonly,
-                to(&["t1", "t2", "t3"]),
-            ),
-            (
-                format!("a:{A}@t1,eu:t2,x@y,b:{B}@t9"),
-                Role::Service,
-                to(&["eu:t2", "t1", "x@y"]),
-            ),
-            (
-                format!("\n\r\n b:{B} \r\n\n a:{A}:manager@t1\n"),
-                Role::Manager,
-                to(&["t1"]),
-            ),
+            (format!("a:{A}:readonly@t1,t2 , t3"), Role::Readonly, to(&["t1", "t2", "t3"])),
+            (format!("a:{A}@t1,eu:t2,x@y,b:{B}@t9"), Role::Service, to(&["eu:t2", "t1", "x@y"])),
+            (format!("\n\r\n b:{B} \r\n\n a:{A}:manager@t1\n"), Role::Manager, to(&["t1"])),
             (format!("b:{B}:admin,a:{A},"), Role::Service, unbound()),
         ];
         for (text, role, tenants) in table {
@@ -224,19 +192,13 @@ mod tests {
         assert_eq!(found(&tokens, A).2, ["t1", "t2"]);
         assert_eq!(
             found(&tokens, B),
-            (
-                "b".to_owned(),
-                Role::Readonly,
-                vec!["t3".to_owned(), "t4".to_owned()]
-            )
+            ("b".to_owned(), Role::Readonly, vec!["t3".to_owned(), "t4".to_owned()])
         );
     }
 
     #[test]
     fn a_line_end_ends_a_tenant_list() {
-        let error = ServiceTokens::parse(&format!("a:{A}@t1,\nops:short"))
-            .err()
-            .expect("a short token");
+        let error = ServiceTokens::parse(&format!("a:{A}@t1,\nops:short")).err().expect("a short token");
         assert!(error.to_string().contains("entry 2 (ops)"), "{error}");
     }
 
@@ -262,15 +224,10 @@ mod tests {
             (" \n , ".to_owned(), "no entry"),
         ];
         for (text, names) in table {
-            let error = ServiceTokens::parse(&text)
-                .err()
-                .unwrap_or_else(|| panic!("accepted {text}"));
+            let error = ServiceTokens::parse(&text).err().unwrap_or_else(|| panic!("accepted {text}"));
             let shown = format!("{error} {error:?}");
             assert!(shown.contains(names), "{text}: {shown}");
-            assert!(
-                ![A, B, short].iter().any(|token| shown.contains(token)),
-                "{shown}"
-            );
+            assert!(![A, B, short].iter().any(|token| shown.contains(token)), "{shown}");
         }
     }
 

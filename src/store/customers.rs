@@ -17,11 +17,7 @@ columns!("customers":
     "website", "remark", "owner_id", "next_follow_up_at", "last_follow_up_at", "version", "created_at", "updated_at",
 );
 
-const CUSTOMERS: List<Customer> = List {
-    table: "customers",
-    columns: COLUMNS,
-    read: Customer::read,
-};
+const CUSTOMERS: List<Customer> = List { table: "customers", columns: COLUMNS, read: Customer::read };
 
 impl Record for Customer {
     const RESOURCE: Resource = Resource::Customer;
@@ -85,10 +81,7 @@ pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreE
         return Err(name_taken(tx, error, &customer).await);
     }
     let data = customer.event_data(tx.masking(), tx.now());
-    let event = Event {
-        kind: "crm.customer.created",
-        data: Value::Object(data),
-    };
+    let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
     keep_change(tx, "customer.create", None, &customer, Some(event));
     Ok(customer)
 }
@@ -122,14 +115,8 @@ pub async fn update(
     }
     let mut data = after.event_data(tx.masking(), tx.now());
     let changed = after.changes_since(Some(&before), tx.masking());
-    data.insert(
-        "changedFields".to_owned(),
-        changed.keys().cloned().collect::<Vec<_>>().into(),
-    );
-    let event = Event {
-        kind: "crm.customer.updated",
-        data: Value::Object(data),
-    };
+    data.insert("changedFields".to_owned(), changed.keys().cloned().collect::<Vec<_>>().into());
+    let event = Event { kind: "crm.customer.updated", data: Value::Object(data) };
     keep_change(tx, "customer.update", Some(&before), &after, Some(event));
     Ok(after)
 }
@@ -148,13 +135,7 @@ pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(
         .bind(customer.version)
         .execute(&mut *tx)
         .await?;
-    keep_deletion(
-        tx,
-        Resource::Customer,
-        "customer.delete",
-        customer.id,
-        customer.version,
-    );
+    keep_deletion(tx, Resource::Customer, "customer.delete", customer.id, customer.version);
     Ok(())
 }
 
@@ -168,9 +149,7 @@ pub async fn list(
     request: &PageRequest<CustomerKey>,
     list: u64,
 ) -> Result<Page<Customer>, StoreError> {
-    CUSTOMERS
-        .page(db, request, list, |filters| filter.add_to(filters))
-        .await
+    CUSTOMERS.page(db, request, list, |filters| filter.add_to(filters)).await
 }
 
 /// Binds what a client can write and what follows from it, in the order that `insert` and `update` share.
@@ -200,10 +179,7 @@ fn bind<'q>(
 
 /// What a refused insert or update means: the name is the only thing that must be unique.
 async fn name_taken(tx: &mut Write, error: sqlx::Error, customer: &Customer) -> StoreError {
-    if !error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-    {
+    if !error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) {
         return error.into();
     }
     let existing = sqlx::query_scalar("select id from customers where name_key = ?1 and deleted_at is null")

@@ -50,21 +50,12 @@ impl<T> List<T> {
             _ => None,
         };
         let first = request.order.len();
-        let rows = found
-            .iter()
-            .map(|row| (self.read)(row, first))
-            .collect::<Result<_, _>>()?;
+        let rows = found.iter().map(|row| (self.read)(row, first)).collect::<Result<_, _>>()?;
         let number = match request.start {
             Start::Page(number) => Some(number),
             Start::After(_) => None,
         };
-        Ok(Page {
-            rows,
-            total,
-            number,
-            size: request.size,
-            next,
-        })
+        Ok(Page { rows, total, number, size: request.size, next })
     }
 
     /// The statement of a page: the sort keys, then the columns, of one row more than the page holds.
@@ -77,11 +68,7 @@ impl<T> List<T> {
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
-        query
-            .push(self.columns)
-            .push(" from ")
-            .push(self.table)
-            .push(" where deleted_at is null");
+        query.push(self.columns).push(" from ").push(self.table).push(" where deleted_at is null");
         filter(&mut Filters(&mut query));
         match &request.start {
             Start::After(cursor) => {
@@ -92,17 +79,12 @@ impl<T> List<T> {
         }
         query.push(" order by ");
         for order in &request.order {
-            query
-                .push(order.key.column())
-                .push(direction(order.descending))
-                .push(", ");
+            query.push(order.key.column()).push(direction(order.descending)).push(", ");
         }
         query.push("id").push(direction(id_descends(&request.order)));
         query.push(" limit ").push_bind(i64::from(request.size) + 1);
         if let Start::Page(number) = request.start {
-            query
-                .push(" offset ")
-                .push_bind(i64::from(number - 1) * i64::from(request.size));
+            query.push(" offset ").push_bind(i64::from(number - 1) * i64::from(request.size));
         }
         query
     }
@@ -118,19 +100,13 @@ impl<T> List<T> {
         filter(&mut Filters(&mut query));
         match count {
             Count::None => return Ok(Total::Unknown),
-            Count::Auto => query
-                .push(" limit ")
-                .push_bind(i64::try_from(Count::CAP + 1).unwrap_or(i64::MAX)),
+            Count::Auto => query.push(" limit ").push_bind(i64::try_from(Count::CAP + 1).unwrap_or(i64::MAX)),
             Count::Exact => &mut query,
         };
         query.push(")");
         let matches: i64 = query.build_query_scalar().fetch_one(&mut *db).await?;
         let matches = u64::try_from(matches).unwrap_or(0);
-        Ok(if count == Count::Auto && matches > Count::CAP {
-            Total::Capped
-        } else {
-            Total::Exact(matches)
-        })
+        Ok(if count == Count::Auto && matches > Count::CAP { Total::Capped } else { Total::Exact(matches) })
     }
 }
 
@@ -157,16 +133,8 @@ impl Filters<'_> {
 /// instead of the few rows at the start of the first key's index. It stands after the filters, whose bounds come first.
 fn push_hint<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>]) {
     if let [first, _, ..] = order {
-        let least = if first.key.is_text() {
-            "''"
-        } else {
-            "-9223372036854775808"
-        };
-        query
-            .push(" and ")
-            .push(first.key.column())
-            .push(" >= ")
-            .push(least);
+        let least = if first.key.is_text() { "''" } else { "-9223372036854775808" };
+        query.push(" and ").push(first.key.column()).push(" >= ").push(least);
     }
 }
 
@@ -189,25 +157,18 @@ fn push_after<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>], 
         };
     };
     if let (Some(first), Some(value)) = (order.first(), cursor.keys.first()) {
-        query
-            .push(first.key.column())
-            .push(if first.descending { " <= " } else { " >= " });
+        query.push(first.key.column()).push(if first.descending { " <= " } else { " >= " });
         bind(query, value);
         query.push(" and ");
     }
     for (order, value) in order.iter().zip(&cursor.keys) {
-        query
-            .push("(")
-            .push(order.key.column())
-            .push(if order.descending { " < " } else { " > " });
+        query.push("(").push(order.key.column()).push(if order.descending { " < " } else { " > " });
         bind(query, value);
         query.push(" or (").push(order.key.column()).push(" = ");
         bind(query, value);
         query.push(" and ");
     }
-    query
-        .push(if id_descends(order) { "id < " } else { "id > " })
-        .push_bind(cursor.id.clone());
+    query.push(if id_descends(order) { "id < " } else { "id > " }).push_bind(cursor.id.clone());
     query.push("))".repeat(order.len().min(cursor.keys.len())));
 }
 
@@ -219,14 +180,6 @@ fn cursor_of<K: SortKey>(row: &SqliteRow, order: &[Order<K>], list: u64) -> Resu
             CursorValue::Integer(row.try_get(position)?)
         })
     };
-    let keys = order
-        .iter()
-        .enumerate()
-        .map(key)
-        .collect::<Result<_, sqlx::Error>>()?;
-    Ok(Cursor {
-        list,
-        keys,
-        id: row.try_get(order.len())?,
-    })
+    let keys = order.iter().enumerate().map(key).collect::<Result<_, sqlx::Error>>()?;
+    Ok(Cursor { list, keys, id: row.try_get(order.len())? })
 }

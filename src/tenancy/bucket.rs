@@ -52,10 +52,7 @@ mod tests {
         assert_eq!(bucket.take_at(start), Ok(()));
         assert_eq!(bucket.take_at(start), Ok(()));
         let wait = bucket.take_at(start).expect_err("empty");
-        assert!(
-            wait > Duration::from_millis(900) && wait <= Duration::from_secs(1),
-            "{wait:?}"
-        );
+        assert!(wait > Duration::from_millis(900) && wait <= Duration::from_secs(1), "{wait:?}");
         assert_eq!(bucket.take_at(start + Duration::from_millis(1001)), Ok(()));
     }
 

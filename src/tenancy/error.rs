@@ -65,21 +65,13 @@ impl Unavailable {
     /// Nothing was written.
     #[must_use]
     pub fn not_written(reason: Reason) -> Self {
-        Self {
-            reason,
-            outcome: Outcome::NotWritten,
-            retry_after: Duration::from_secs(1),
-        }
+        Self { reason, outcome: Outcome::NotWritten, retry_after: Duration::from_secs(1) }
     }
 
     /// Whether the write is durable can only be learned by repeating it with the same request id.
     #[must_use]
     pub fn unknown(reason: Reason) -> Self {
-        Self {
-            reason,
-            outcome: Outcome::Unknown,
-            retry_after: Duration::from_secs(1),
-        }
+        Self { reason, outcome: Outcome::Unknown, retry_after: Duration::from_secs(1) }
     }
 }
 

@@ -32,11 +32,7 @@ impl Machine {
     /// Raises the limit on descriptors as far as allowed and reads all limits.
     #[must_use]
     pub fn inspect() -> Self {
-        Self {
-            files: raise_file_limit(),
-            threads: thread_limit(),
-            memory: memory_limit(),
-        }
+        Self { files: raise_file_limit(), threads: thread_limit(), memory: memory_limit() }
     }
 }
 
@@ -81,26 +77,15 @@ impl Capacity {
     #[must_use]
     pub fn of(machine: Machine, configured: u64, max_connections: usize) -> Self {
         let files = machine.files.saturating_sub(OTHER_FILES);
-        let connections = u64::try_from(max_connections)
-            .unwrap_or(u64::MAX)
-            .min(files / 2)
-            .max(16);
+        let connections = u64::try_from(max_connections).unwrap_or(u64::MAX).min(files / 2).max(16);
         let candidates = [
-            (
-                if configured == 0 { u64::MAX } else { configured },
-                Bound::Configured,
-            ),
+            (if configured == 0 { u64::MAX } else { configured }, Bound::Configured),
             (files.saturating_sub(connections) / FILES_PER_TENANT, Bound::Files),
-            (
-                machine.threads.saturating_sub(OTHER_THREADS) / THREADS_PER_TENANT,
-                Bound::Threads,
-            ),
+            (machine.threads.saturating_sub(OTHER_THREADS) / THREADS_PER_TENANT, Bound::Threads),
             (machine.memory / 2 / MEMORY_PER_TENANT, Bound::Memory),
         ];
-        let (tenants, bound_by) = candidates
-            .into_iter()
-            .min_by_key(|(tenants, _)| *tenants)
-            .unwrap_or((1, Bound::Configured));
+        let (tenants, bound_by) =
+            candidates.into_iter().min_by_key(|(tenants, _)| *tenants).unwrap_or((1, Bound::Configured));
         Self {
             tenants: tenants.max(1),
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
@@ -111,16 +96,7 @@ impl Capacity {
 
 fn raise_file_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum
-        && setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        )
-        .is_ok()
-    {
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
         return maximum.unwrap_or(u64::MAX);
     }
     current.unwrap_or(u64::MAX)
@@ -147,9 +123,8 @@ fn control_group(file: &str) -> Option<u64> {
     let mut directory = std::path::PathBuf::from("/sys/fs/cgroup").join(group);
     let mut tightest = None;
     loop {
-        let value = fs::read_to_string(directory.join(file))
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok());
+        let value =
+            fs::read_to_string(directory.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
         tightest = match (tightest, value) {
             (Some(a), Some(b)) => Some(u64::min(a, b)),
             (a, b) => a.or(b),
@@ -164,49 +139,15 @@ fn control_group(file: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const ROOMY: Machine = Machine {
-        files: 1 << 20,
-        threads: 1 << 20,
-        memory: 1 << 40,
-    };
+    const ROOMY: Machine = Machine { files: 1 << 20, threads: 1 << 20, memory: 1 << 40 };
 
     #[test]
     fn the_tightest_limit_binds() {
         let capacity = |machine, configured| Capacity::of(machine, configured, 4096);
         assert_eq!(capacity(ROOMY, 7).bound_by, Bound::Configured);
-        assert_eq!(
-            capacity(
-                Machine {
-                    files: 20_000,
-                    ..ROOMY
-                },
-                0
-            )
-            .bound_by,
-            Bound::Files
-        );
-        assert_eq!(
-            capacity(
-                Machine {
-                    threads: 400,
-                    ..ROOMY
-                },
-                0
-            )
-            .tenants,
-            168
-        );
-        assert_eq!(
-            capacity(
-                Machine {
-                    memory: 256 << 20,
-                    ..ROOMY
-                },
-                0
-            )
-            .bound_by,
-            Bound::Memory
-        );
+        assert_eq!(capacity(Machine { files: 20_000, ..ROOMY }, 0).bound_by, Bound::Files);
+        assert_eq!(capacity(Machine { threads: 400, ..ROOMY }, 0).tenants, 168);
+        assert_eq!(capacity(Machine { memory: 256 << 20, ..ROOMY }, 0).bound_by, Bound::Memory);
     }
 
     #[test]
@@ -221,18 +162,6 @@ mod tests {
 
     #[test]
     fn at_least_one_tenant_can_be_open() {
-        assert_eq!(
-            Capacity::of(
-                Machine {
-                    files: 10,
-                    threads: 1,
-                    memory: 0
-                },
-                0,
-                10
-            )
-            .tenants,
-            1
-        );
+        assert_eq!(Capacity::of(Machine { files: 10, threads: 1, memory: 0 }, 0, 10).tenants, 1);
     }
 }

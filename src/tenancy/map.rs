@@ -141,10 +141,7 @@ impl Slot {
     /// Whether the slot must be kept though nobody uses it.
     fn is_remembered(&self) -> bool {
         let failing = match self.live.try_lock() {
-            Ok(live) => live
-                .failed
-                .as_ref()
-                .is_some_and(|failed| failed.retry_at > Instant::now()),
+            Ok(live) => live.failed.as_ref().is_some_and(|failed| failed.retry_at > Instant::now()),
             Err(_busy) => true,
         };
         failing || self.condition.check().is_err()
@@ -171,11 +168,7 @@ struct Claimed {
 
 impl Claimed {
     fn enter(&self, tenant: &TenantId) {
-        let is_new = self
-            .tenants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(tenant.clone());
+        let is_new = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
         if !is_new {
             tracing::error!(%tenant, "a tenant's file was claimed twice");
             self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
@@ -184,10 +177,7 @@ impl Claimed {
     }
 
     fn leave(&self, tenant: &TenantId) {
-        self.tenants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(tenant);
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
         self.stats.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -213,9 +203,7 @@ impl Tenants {
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(|_tenant, entry: Arc<Entry>, _cause| entry.forget())
             .build();
-        let places = usize::try_from(capacity)
-            .unwrap_or(usize::MAX)
-            .min(Semaphore::MAX_PERMITS);
+        let places = usize::try_from(capacity).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let inner = Arc::new(Inner {
             opener,
             provision: settings.provision,
@@ -224,10 +212,7 @@ impl Tenants {
             places: Arc::new(Semaphore::new(places)),
             creations: Bucket::new(settings.create_burst, settings.create_per_minute),
             empty: Arc::new(empty),
-            claimed: Arc::new(Claimed {
-                tenants: Mutex::default(),
-                stats: stats.clone(),
-            }),
+            claimed: Arc::new(Claimed { tenants: Mutex::default(), stats: stats.clone() }),
             stats,
             stopping: AtomicBool::new(false),
         });
@@ -262,9 +247,7 @@ impl Tenants {
     /// # Errors
     /// See [`OpenError`].
     pub async fn find_or_create(&self, tenant: &TenantId) -> Result<Arc<TenantDb>, OpenError> {
-        self.inner
-            .get(tenant, self.inner.provision == Provision::Auto)
-            .await
+        self.inner.get(tenant, self.inner.provision == Provision::Auto).await
     }
 
     /// What a tenant that does not exist reads as.
@@ -310,9 +293,7 @@ impl Drop for Tenants {
 
 impl fmt::Debug for Tenants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenants")
-            .field("stats", &self.inner.stats)
-            .finish_non_exhaustive()
+        f.debug_struct("Tenants").field("stats", &self.inner.stats).finish_non_exhaustive()
     }
 }
 
@@ -344,11 +325,7 @@ impl Inner {
             self.remember(tenant.clone(), db.clone()).await;
             return Ok(db);
         }
-        if let Some(failed) = live
-            .failed
-            .as_ref()
-            .filter(|failed| failed.retry_at > Instant::now())
-        {
+        if let Some(failed) = live.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()) {
             return Err(failed.error.clone());
         }
         // In a task of its own: a caller that goes away does not cancel it.
@@ -403,11 +380,7 @@ impl Inner {
                     let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
                     let retry_at = Instant::now() + backoff;
                     tracing::warn!(%tenant, error = %error, "opening a tenant failed");
-                    live.failed = Some(Failed {
-                        error: error.clone(),
-                        backoff,
-                        retry_at,
-                    });
+                    live.failed = Some(Failed { error: error.clone(), backoff, retry_at });
                 }
                 Err(error)
             }
@@ -421,20 +394,12 @@ impl Inner {
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
         // Waits for the last user of the file to close it.
-        let file = slot
-            .file
-            .0
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| OpenError::Overloaded)?;
+        let file = slot.file.0.clone().acquire_owned().await.map_err(|_| OpenError::Overloaded)?;
         if !self.opener.exists(&tenant) {
             if !create {
                 return Err(OpenError::Unknown);
             }
-            self.creations
-                .take()
-                .map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
+            self.creations.take().map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
         }
         let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
@@ -462,13 +427,7 @@ impl Inner {
         if opened.migrated {
             self.stats.migrations.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Arc::new(TenantDb::start(
-            opened.file,
-            opened.reader,
-            &self.opener.shared,
-            condition,
-            claim,
-        )))
+        Ok(Arc::new(TenantDb::start(opened.file, opened.reader, &self.opener.shared, condition, claim)))
     }
 }
 

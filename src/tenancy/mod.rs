@@ -60,9 +60,8 @@ impl Tenants {
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
         let Surroundings { clock, ids, masking } = surroundings;
-        let template = schema::Template::build(root.template_file())
-            .await
-            .context("preparing new tenants")?;
+        let template =
+            schema::Template::build(root.template_file()).await.context("preparing new tenants")?;
         let shared = engine::Shared {
             settings: engine::Settings {
                 queue: storage.queue,
@@ -82,15 +81,6 @@ impl Tenants {
             create_burst: tenants.create_burst,
             create_per_minute: tenants.create_per_minute,
         };
-        Self::new(
-            open::Opener {
-                root,
-                template,
-                shared,
-            },
-            capacity.tenants,
-            &settings,
-        )
-        .await
+        Self::new(open::Opener { root, template, shared }, capacity.tenants, &settings).await
     }
 }

@@ -55,11 +55,7 @@ impl Opener {
     pub(super) async fn open_template(&self) -> anyhow::Result<TenantDb> {
         let path = self.template.path.clone();
         let reader = Connection::open(&path, Role::Immutable, self.shared.counters.clone()).await;
-        Ok(TenantDb::start_immutable(
-            path,
-            reader.context("opening the template")?,
-            &self.shared,
-        ))
+        Ok(TenantDb::start_immutable(path, reader.context("opening the template")?, &self.shared))
     }
 
     /// The tenants whose files have a WAL beside them.
@@ -68,9 +64,7 @@ impl Opener {
             return Vec::new();
         };
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        names
-            .filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?))
-            .collect()
+        names.filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?)).collect()
     }
 
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
@@ -123,11 +117,7 @@ impl Opener {
             }
             reader = self.connect(&path).await?;
         }
-        Ok(Opened {
-            file: OpenFile { path, identity },
-            reader,
-            migrated,
-        })
+        Ok(Opened { file: OpenFile { path, identity }, reader, migrated })
     }
 
     async fn connect(&self, path: &Path) -> Result<Connection, Unavailable> {
@@ -162,11 +152,7 @@ fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
     if !metadata.is_file() || metadata.nlink() != 1 || metadata.dev() != root.dev() {
         return Err(Quarantine::NotAFile);
     }
-    if metadata.len() < SMALLEST_FILE {
-        Err(Quarantine::Truncated)
-    } else {
-        Ok(())
-    }
+    if metadata.len() < SMALLEST_FILE { Err(Quarantine::Truncated) } else { Ok(()) }
 }
 
 /// The file's schema version, and whether its journal is a WAL, if it is this tenant's and not too new.
@@ -223,12 +209,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     for suffix in SIDE_FILES {
         remove_if_there(&side_file(path, suffix))?;
     }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(bytes)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 /// Makes the finished file durable and gives it its name.
@@ -247,6 +228,5 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), sqlx::Error> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
-        .map_err(sqlx::Error::Io)
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(sqlx::Error::Io)
 }

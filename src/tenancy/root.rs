@@ -39,10 +39,7 @@ impl DataRoot {
     pub async fn open(directory: &Path, wait: Duration) -> anyhow::Result<Self> {
         make_directory(directory)?;
         let lock = lock(&directory.join("LOCK"), wait).await?;
-        let root = Self {
-            directory: directory.to_owned(),
-            lock: Arc::new(Lock { _file: lock }),
-        };
+        let root = Self { directory: directory.to_owned(), lock: Arc::new(Lock { _file: lock }) };
         for part in ["tenants", "copies", "incoming", "backups", "trash"] {
             make_directory(&root.directory.join(part))?;
         }
@@ -77,9 +74,7 @@ impl DataRoot {
     /// Where the state before a migration is kept.
     pub(super) fn restore_point(&self, tenant: &TenantId, version: i64) -> PathBuf {
         let name = location::file_name(tenant);
-        self.directory
-            .join("backups")
-            .join(format!("{name}.before-migration-from-{version}"))
+        self.directory.join("backups").join(format!("{name}.before-migration-from-{version}"))
     }
 
     /// Files of creations that a crash cut short: they never were a tenant.
@@ -88,9 +83,7 @@ impl DataRoot {
             let path = entry.context("reading the tenants' directory")?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // By its end only: `a.db.new-x.db` is the tenant `a.db.new-x`.
-            let stem = location::SIDE_FILES
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix));
+            let stem = location::SIDE_FILES.iter().find_map(|suffix| name.strip_suffix(suffix));
             if stem.unwrap_or(&name).ends_with(UNFINISHED) {
                 fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
@@ -122,10 +115,7 @@ async fn lock(path: &Path, wait: Duration) -> anyhow::Result<File> {
         .mode(0o600)
         .open(path)
         .with_context(|| {
-            format!(
-                "cannot open {}: the cell's user must be able to write its data root",
-                path.display()
-            )
+            format!("cannot open {}: the cell's user must be able to write its data root", path.display())
         })?;
     let start = Instant::now();
     let mut told = false;
@@ -150,10 +140,7 @@ async fn lock(path: &Path, wait: Duration) -> anyhow::Result<File> {
             ),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| {
-                    format!(
-                        "cannot lock {}: the data root must be on a local file system",
-                        path.display()
-                    )
+                    format!("cannot lock {}: the data root must be on a local file system", path.display())
                 });
             }
         }

@@ -24,11 +24,7 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 
 /// The schema version this binary writes: the number of its last migration, and what that sets `user_version` to.
 pub(super) fn latest_version() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// SQLite versions before this one can lose committed rows of a WAL: <https://sqlite.org/wal.html#the_wal_reset_bug>.
@@ -39,13 +35,8 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 /// # Errors
 /// It is too old to be trusted with data.
 async fn check_sqlite(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let version: String = sqlx::query_scalar("select sqlite_version()")
-        .fetch_one(connection)
-        .await?;
-    let numbers: Vec<u32> = version
-        .split('.')
-        .filter_map(|number| number.parse().ok())
-        .collect();
+    let version: String = sqlx::query_scalar("select sqlite_version()").fetch_one(connection).await?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|number| number.parse().ok()).collect();
     anyhow::ensure!(
         numbers.as_slice() >= OLDEST_SQLITE.as_slice(),
         "this binary is linked with SQLite {version}, which can lose committed rows: build it with the bundled one \
@@ -81,15 +72,10 @@ pub(super) async fn use_wal(path: &Path) -> Result<(), sqlx::Error> {
 
 /// Writes a consistent copy of a file to `copy`, which must not exist.
 pub(super) async fn copy(path: &Path, copy: &Path) -> Result<(), sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .disable_statement_logging();
+    let options =
+        SqliteConnectOptions::new().filename(path).create_if_missing(false).disable_statement_logging();
     let mut connection = options.connect().await?;
-    let done = sqlx::query("vacuum into ?1")
-        .bind(copy.to_string_lossy())
-        .execute(&mut connection)
-        .await;
+    let done = sqlx::query("vacuum into ?1").bind(copy.to_string_lossy()).execute(&mut connection).await;
     let closed = connection.close().await;
     done.map(|_| ()).and(closed)
 }
@@ -124,10 +110,8 @@ impl Template {
             .synchronous(SqliteSynchronous::Off)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .disable_statement_logging();
-        let mut connection = options
-            .connect()
-            .await
-            .with_context(|| format!("cannot create {}", path.display()))?;
+        let mut connection =
+            options.connect().await.with_context(|| format!("cannot create {}", path.display()))?;
         check_sqlite(&mut connection).await?;
         MIGRATIONS
             .run_direct(None, &mut connection, false)
@@ -136,9 +120,6 @@ impl Template {
         connection.close().await.context("closing the template")?;
         // Nobody else has the file open yet: reading it drops no lock of SQLite's.
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self {
-            path,
-            bytes: bytes.into(),
-        })
+        Ok(Self { path, bytes: bytes.into() })
     }
 }

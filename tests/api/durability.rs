@@ -29,9 +29,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let sent = Arc::new(Mutex::new(Vec::<Sent>::new()));
     for round in 0..ROUNDS {
         let cell = Cell::start(directory.path());
-        let writers: Vec<_> = (0..8)
-            .map(|writer| spawn_writer(&cell, round, writer, sent.clone()))
-            .collect();
+        let writers: Vec<_> = (0..8).map(|writer| spawn_writer(&cell, round, writer, sent.clone())).collect();
         tokio::time::sleep(Duration::from_millis(300 + 170 * round as u64)).await;
         cell.kill();
         for writer in writers {
@@ -39,14 +37,8 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         }
     }
     let sent = sent.lock().await.clone();
-    let acknowledged = sent
-        .iter()
-        .filter(|request| request.acknowledged.is_some())
-        .count();
-    println!(
-        "{} requests sent, {acknowledged} acknowledged, {ROUNDS} kills",
-        sent.len()
-    );
+    let acknowledged = sent.iter().filter(|request| request.acknowledged.is_some()).count();
+    println!("{} requests sent, {acknowledged} acknowledged, {ROUNDS} kills", sent.len());
     assert!(acknowledged > 50, "too few writes to prove anything");
     assert!(sent.len() > acknowledged, "no write was under way at any kill");
 
@@ -97,28 +89,15 @@ fn spawn_writer(
             let name = format!("{round}-{writer}-{number}");
             let request_id = format!("request-{name}");
             let post = client.clone().with("X-Request-ID", &request_id);
-            let answer = post
-                .try_send(
-                    Method::POST,
-                    "/customers",
-                    Some(json!({ "name": name }).to_string()),
-                )
-                .await;
+            let answer =
+                post.try_send(Method::POST, "/customers", Some(json!({ "name": name }).to_string())).await;
             let acknowledged = match &answer {
-                Ok(answer) => Some(
-                    answer.clone().expect(201).json()["customerId"]
-                        .as_str()
-                        .expect("an id")
-                        .to_owned(),
-                ),
+                Ok(answer) => {
+                    Some(answer.clone().expect(201).json()["customerId"].as_str().expect("an id").to_owned())
+                }
                 Err(_killed) => None,
             };
-            sent.lock().await.push(Sent {
-                request_id,
-                tenant,
-                name,
-                acknowledged,
-            });
+            sent.lock().await.push(Sent { request_id, tenant, name, acknowledged });
             if answer.is_err() {
                 return;
             }
@@ -133,10 +112,7 @@ async fn a_restarted_cell_brings_rows_that_a_crash_left_in_the_wal_into_the_main
     let cell = Cell::start(directory.path());
     cell.tenant("acme").create_customer("only in the WAL").await;
     cell.kill();
-    assert_eq!(
-        files(&tenants_in(directory.path())),
-        ["acme.db", "acme.db-shm", "acme.db-wal"]
-    );
+    assert_eq!(files(&tenants_in(directory.path())), ["acme.db", "acme.db-shm", "acme.db-wal"]);
 
     let app = Setup::default()
         .over(&Arc::new(directory))
@@ -144,10 +120,7 @@ async fn a_restarted_cell_brings_rows_that_a_crash_left_in_the_wal_into_the_main
         .start()
         .await;
     let wal = app.tenants().join("acme.db-wal");
-    eventually("the checkpoint", async || {
-        std::fs::metadata(&wal).is_ok_and(|wal| wal.len() == 0)
-    })
-    .await;
+    eventually("the checkpoint", async || std::fs::metadata(&wal).is_ok_and(|wal| wal.len() == 0)).await;
 
     assert_eq!(app.figure("write_units").await, 0);
     let list = app.tenant("acme").get("/customers").await.expect(200).json();
@@ -160,14 +133,10 @@ async fn sigterm_under_load_finishes_what_was_begun_and_leaves_only_main_files()
     let directory = tempfile::tempdir().expect("a directory");
     let cell = Cell::start(directory.path());
     let sent = Arc::new(Mutex::new(Vec::new()));
-    let writers: Vec<_> = (0..8)
-        .map(|writer| spawn_writer(&cell, 0, writer, sent.clone()))
-        .collect();
+    let writers: Vec<_> = (0..8).map(|writer| spawn_writer(&cell, 0, writer, sent.clone())).collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
 
-    let code = tokio::task::spawn_blocking(move || cell.terminate())
-        .await
-        .expect("no panic");
+    let code = tokio::task::spawn_blocking(move || cell.terminate()).await.expect("no panic");
 
     assert_eq!(code, Some(0));
     for writer in writers {
@@ -178,10 +147,7 @@ async fn sigterm_under_load_finishes_what_was_begun_and_leaves_only_main_files()
     let cell = Cell::start(directory.path());
     for request in sent.lock().await.iter() {
         if let Some(id) = &request.acknowledged {
-            cell.tenant(&format!("t{}", request.tenant))
-                .get(&format!("/customers/{id}"))
-                .await
-                .expect(200);
+            cell.tenant(&format!("t{}", request.tenant)).get(&format!("/customers/{id}")).await.expect(200);
         }
     }
 }

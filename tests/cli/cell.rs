@@ -11,11 +11,7 @@ pub(super) const SECRET: &str = "a secret of the tests, longer than 32 bytes";
 /// The binary with these arguments and no other variables than these.
 pub(super) fn crm_cell(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crm-cell"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .current_dir(directory);
+    command.args(arguments).env_clear().envs(variables.iter().copied()).current_dir(directory);
     command
 }
 
@@ -62,15 +58,9 @@ impl Cell {
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let greeting = lines.next().expect("a greeting").expect("readable");
-        let address = greeting
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("http://"))
-            .expect("an address");
-        Self {
-            child,
-            address: address.trim_end_matches(';').to_owned(),
-            _stdout: lines,
-        }
+        let address =
+            greeting.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
+        Self { child, address: address.trim_end_matches(';').to_owned(), _stdout: lines }
     }
 
     pub(super) fn address(&self) -> &str {

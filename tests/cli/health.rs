@@ -26,10 +26,7 @@ fn health_is_0_while_the_cell_serves_and_1_with_a_reason_once_it_is_gone() {
 #[test]
 fn health_is_1_when_something_else_answers() {
     for (answer, says) in [
-        (
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
-            "503",
-        ),
+        ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "503"),
         ("220 mail.example.org ESMTP\r\n", "127.0.0.1"),
         ("", "127.0.0.1"),
     ] {

@@ -29,14 +29,8 @@ fn a_minted_token_is_accepted_by_a_cell_with_the_same_settings_and_by_no_other()
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
     assert_eq!(same.get("/customers", &headers), 200);
-    assert_eq!(
-        same.get("/customers", &[headers[0], ("X-Tenant-Id", "acme")]),
-        200
-    );
-    assert_eq!(
-        same.get("/customers", &[headers[0], ("X-Tenant-Id", "other")]),
-        403
-    );
+    assert_eq!(same.get("/customers", &[headers[0], ("X-Tenant-Id", "acme")]), 200);
+    assert_eq!(same.get("/customers", &[headers[0], ("X-Tenant-Id", "other")]), 403);
     assert_eq!(other.get("/customers", &headers), 401);
 }
 
@@ -63,20 +57,10 @@ fn minting_without_a_secret_says_how_to_get_one() {
 #[test]
 fn what_a_cell_would_refuse_is_not_minted() {
     let settings = [("CRM_JWT_SECRET", SECRET)];
-    for arguments in [
-        ["--tenant", "../x"],
-        ["--role", "root"],
-        ["--scope", "team"],
-        ["--ttl", "soon"],
-    ] {
+    for arguments in [["--tenant", "../x"], ["--role", "root"], ["--scope", "team"], ["--ttl", "soon"]] {
         refusal(&run(&["token", arguments[0], arguments[1]], &settings), 2);
     }
-    for arguments in [
-        ["--ttl", "0s"],
-        ["--sub", ""],
-        ["--sub", " "],
-        ["--ttl", "100000d"],
-    ] {
+    for arguments in [["--ttl", "0s"], ["--sub", ""], ["--sub", " "], ["--ttl", "100000d"]] {
         let said = refusal(&run(&["token", arguments[0], arguments[1]], &settings), 1);
         assert!(!said.contains(SECRET), "{said}");
     }

@@ -5,15 +5,9 @@ use crate::cell::{refusal, run, stdout};
 #[test]
 fn help_names_every_command_and_needs_no_configuration() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
-        let text = stdout(&run(
-            arguments,
-            &[("CRM_JWT_SECRET", "short"), ("CRM_NONSENSE", "1")],
-        ));
+        let text = stdout(&run(arguments, &[("CRM_JWT_SECRET", "short"), ("CRM_NONSENSE", "1")]));
         for command in ["serve", "config", "token", "health"] {
-            assert!(
-                text.lines().any(|line| line.trim_start().starts_with(command)),
-                "{text}"
-            );
+            assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{text}");
         }
     }
     for command in ["serve", "config", "token", "health"] {
@@ -32,12 +26,7 @@ fn version_is_the_packages() {
 
 #[test]
 fn an_unknown_command_or_option_is_refused_with_the_usage() {
-    for arguments in [
-        &["confg"][..],
-        &["serve", "--port", "1"],
-        &["--nonsense"],
-        &["token", "acme"],
-    ] {
+    for arguments in [&["confg"][..], &["serve", "--port", "1"], &["--nonsense"], &["token", "acme"]] {
         let said = refusal(&run(arguments, &[]), 2);
         assert!(said.contains("Usage: crm-cell"), "{said}");
     }
@@ -49,9 +38,6 @@ fn an_unknown_command_or_option_is_refused_with_the_usage() {
 fn a_configuration_that_is_wrong_is_refused_by_every_command_that_reads_it() {
     for command in [&["serve"][..], &[], &["token"], &["health"], &["config"]] {
         let said = refusal(&run(command, &[("CRM_JWT_SECERT", "x")]), 1);
-        assert!(
-            said.contains("CRM_JWT_SECERT") && said.contains("CRM_JWT_SECRET"),
-            "{said}"
-        );
+        assert!(said.contains("CRM_JWT_SECERT") && said.contains("CRM_JWT_SECRET"), "{said}");
     }
 }

@@ -80,14 +80,8 @@ async fn a_refusal_that_the_unit_swallows_does_not_harm_it() {
 
     let done = db
         .write(by("me"), None, async |tx: &mut Write| {
-            sqlx::query("commit")
-                .execute(&mut *tx)
-                .await
-                .expect_err("refused");
-            sqlx::raw_sql("select 1; rollback")
-                .execute(&mut *tx)
-                .await
-                .expect_err("refused");
+            sqlx::query("commit").execute(&mut *tx).await.expect_err("refused");
+            sqlx::raw_sql("select 1; rollback").execute(&mut *tx).await.expect_err("refused");
             insert(tx, "one").await
         })
         .await;
@@ -113,9 +107,7 @@ async fn several_statements_in_one_string_are_admitted() {
     done.expect("written");
     let places: Vec<(String, String)> = db
         .read(async |read| {
-            Ok(sqlx::query_as("select remark, region from customers")
-                .fetch_all(&mut *read)
-                .await?)
+            Ok(sqlx::query_as("select remark, region from customers").fetch_all(&mut *read).await?)
         })
         .await
         .expect("read");
@@ -187,11 +179,7 @@ async fn a_statement_that_nobody_waits_for_cannot_publish_half_a_group() {
 
     for round in 0..20 {
         let plug = Plug::writer(&db).await;
-        let (first, stray, last) = (
-            format!("first{round}"),
-            format!("stray{round}"),
-            format!("last{round}"),
-        );
+        let (first, stray, last) = (format!("first{round}"), format!("stray{round}"), format!("last{round}"));
         let good = queue(add(&db, &first));
         let careless = queue(db.write(by("me"), None, async move |tx: &mut Write| {
             let sent = insert_row(tx, &stray).now_or_never(); // polled once: sent, and then given up
@@ -206,11 +194,7 @@ async fn a_statement_that_nobody_waits_for_cannot_publish_half_a_group() {
         let found = tables(&db).await;
         assert_eq!(found.customers, found.journal);
         for (answer, name) in acknowledged {
-            assert_eq!(
-                found.customers.contains(&name),
-                answer.is_ok(),
-                "{name}: {answer:?}"
-            );
+            assert_eq!(found.customers.contains(&name), answer.is_ok(), "{name}: {answer:?}");
         }
         assert!(!found.customers.contains(&format!("stray{round}")));
     }

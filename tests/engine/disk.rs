@@ -32,10 +32,7 @@ fn run_again(name: &str, command: &mut Command, shell: &str) {
         .expect("the command runs");
     let text = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     println!("{}", text.concat());
-    assert!(
-        done.status.success() && text[0].contains("1 passed"),
-        "{name} failed"
-    );
+    assert!(done.status.success() && text[0].contains("1 passed"), "{name} failed");
 }
 
 #[test]
@@ -63,10 +60,7 @@ fn writes_to_a_full_disk_are_refused_and_nothing_is_lost() {
 async fn child_with_a_file_size_limit() {
     let Some(directory) = directory() else { return };
     let limit = getrlimit(Resource::Fsize);
-    let limited = Rlimit {
-        current: Some(ROOM),
-        ..limit
-    };
+    let limited = Rlimit { current: Some(ROOM), ..limit };
     setrlimit(Resource::Fsize, limited).expect("limited");
     let makes_room = || setrlimit(Resource::Fsize, limit).expect("unlimited");
     fill(directory, makes_room, |reason| matches!(reason, Reason::Io)).await;
@@ -135,24 +129,15 @@ async fn fill(directory: PathBuf, makes_room: impl FnOnce(), expected: fn(&Reaso
     assert_eq!(found.customers, found.outbox);
     assert_eq!(found.customers, found.idempotency);
     for name in &kept {
-        assert!(
-            found.customers.binary_search(name).is_ok(),
-            "{name} was acknowledged and is gone"
-        );
+        assert!(found.customers.binary_search(name).is_ok(), "{name} was acknowledged and is gone");
     }
     for name in &found.customers {
-        assert!(
-            kept.contains(name) || unknown.contains(name),
-            "{name} was refused and is there"
-        );
+        assert!(kept.contains(name) || unknown.contains(name), "{name} was refused and is there");
     }
 
     makes_room();
     add(&db, "there is room again").await.expect("written");
-    assert_eq!(
-        db.read(count).await.expect("counted"),
-        found.customers.len() as i64 + 1
-    );
+    assert_eq!(db.read(count).await.expect("counted"), found.customers.len() as i64 + 1);
     drop(db);
     cell.stop().await;
 }

@@ -19,10 +19,7 @@ async fn impatient() -> Cell {
 
 async fn keyed(db: &TenantDb, name: String) -> Result<String, StoreError> {
     let key = key(&name);
-    Ok(db
-        .write(by("me"), key, async move |tx| insert(tx, &name).await)
-        .await?
-        .value)
+    Ok(db.write(by("me"), key, async move |tx| insert(tx, &name).await).await?.value)
 }
 
 fn is_deadline(error: &StoreError) -> bool {
@@ -62,11 +59,7 @@ async fn an_interrupted_write_takes_its_group_along_and_says_so() {
     }
     assert_eq!(tables(&db).await, Tables::of(acknowledged.clone()));
     let start = Instant::now();
-    acknowledged.push(
-        keyed(&db, "late".to_owned())
-            .await
-            .expect("the tenant serves again at once"),
-    );
+    acknowledged.push(keyed(&db, "late".to_owned()).await.expect("the tenant serves again at once"));
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(tables(&db).await, Tables::of(acknowledged));
 }
@@ -120,11 +113,10 @@ async fn an_answer_that_is_durable_is_replayed_though_the_group_is_lost() {
 
     let plug = Plug::writer(&db).await;
     let retry = queue(keyed(&db, "early".to_owned()));
-    let reused = queue(db.write(
-        by("me"),
-        crate::support::key_of("early", "other"),
-        async |tx: &mut Write| insert(tx, "other").await,
-    ));
+    let reused =
+        queue(db.write(by("me"), crate::support::key_of("early", "other"), async |tx: &mut Write| {
+            insert(tx, "other").await
+        }));
     let offender = queue(db.write(by("me"), None, write_for_ever_unit));
     let late_retry = queue(keyed(&db, "early".to_owned()));
     plug.pull().await;
@@ -151,28 +143,19 @@ async fn a_unit_that_rolls_back_by_conflict_clause_cannot_leave_strays() {
     let offender = queue(db.write(by("me"), None, async |tx: &mut Write| {
         let sql = "insert or rollback into customers (id, name, name_key, owner_id, created_at, updated_at) \
                    values ('x', 'x', 'taken', 'me', 0, 0)";
-        sqlx::query(sql)
-            .execute(&mut *tx)
-            .await
-            .expect_err("the name is taken, or the statement refused");
+        sqlx::query(sql).execute(&mut *tx).await.expect_err("the name is taken, or the statement refused");
         insert(tx, "stray").await
     }));
     let after = queue(keyed(&db, "after".to_owned()));
     plug.pull().await;
 
-    let mut acknowledged: Vec<String> = [before.await, offender.await.map(|done| done.value), after.await]
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut acknowledged: Vec<String> =
+        [before.await, offender.await.map(|done| done.value), after.await].into_iter().flatten().collect();
     acknowledged.push("taken".to_owned());
     acknowledged.sort();
     let found = tables(&db).await;
     assert_eq!((&found.customers, &found.journal), (&acknowledged, &acknowledged));
-    assert_eq!(
-        acknowledged,
-        ["after", "before", "stray", "taken"],
-        "and nobody else is harmed"
-    );
+    assert_eq!(acknowledged, ["after", "before", "stray", "taken"], "and nobody else is harmed");
 }
 
 #[tokio::test]

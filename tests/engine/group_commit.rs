@@ -46,11 +46,7 @@ async fn concurrent_writers_share_commits() {
     );
     assert_eq!(cell.counter(|c| &c.units), units);
     assert!(commits * 4 < units, "{commits} commits for {units} units");
-    assert_eq!(
-        statements,
-        units + 2 * commits,
-        "begin and commit are one statement each a group"
-    );
+    assert_eq!(statements, units + 2 * commits, "begin and commit are one statement each a group");
     let all = (0..CALLERS).flat_map(|caller| (0..EACH).map(move |n| format!("{caller}-{n}")));
     assert_eq!(tables(&db).await, Tables::of(all.collect()));
 }
@@ -77,12 +73,8 @@ async fn a_lone_write_commits_with_its_ledger() {
         })
         .await
         .expect("read");
-    let row = (
-        done.value,
-        "ann".to_owned(),
-        "customer.create".to_owned(),
-        r#"{"name":[null,"one"]}"#.to_owned(),
-    );
+    let row =
+        (done.value, "ann".to_owned(), "customer.create".to_owned(), r#"{"name":[null,"one"]}"#.to_owned());
     assert_eq!(journal, [row.clone(), row]);
     let outbox: Vec<(String, String, String)> = db
         .read(async move |read| {
@@ -91,11 +83,7 @@ async fn a_lone_write_commits_with_its_ledger() {
         })
         .await
         .expect("read");
-    let event = (
-        "crm.customer.created".to_owned(),
-        r#"{"id":"one"}"#.to_owned(),
-        "pending".to_owned(),
-    );
+    let event = ("crm.customer.created".to_owned(), r#"{"id":"one"}"#.to_owned(), "pending".to_owned());
     assert_eq!(outbox, [event.clone(), event], "two events with ids of their own");
     assert_eq!(tables(&db).await.idempotency, ["k"]);
 }
@@ -124,11 +112,7 @@ async fn each_unit_of_a_group_succeeds_or_fails_alone() {
         }
     }
     assert_eq!(good.len(), UNITS / 6);
-    assert_eq!(
-        cell.counter(|c| &c.commits) - commits,
-        3,
-        "600 units are three groups"
-    );
+    assert_eq!(cell.counter(|c| &c.commits) - commits, 3, "600 units are three groups");
     assert_eq!(cell.counter(|c| &c.discarded), 0);
     let mut found = tables(&db).await;
     for table in [&mut found.customers, &mut found.journal, &mut found.outbox] {
@@ -251,12 +235,6 @@ async fn a_write_runs_to_its_end_though_its_caller_is_gone() {
         drop(leave);
     }
 
-    until("every unit has run", async || {
-        db.read(count).await.expect("counted") == CALLERS as i64
-    })
-    .await;
-    assert_eq!(
-        tables(&db).await,
-        Tables::of((0..CALLERS).map(|n| format!("c{n:02}")).collect())
-    );
+    until("every unit has run", async || db.read(count).await.expect("counted") == CALLERS as i64).await;
+    assert_eq!(tables(&db).await, Tables::of((0..CALLERS).map(|n| format!("c{n:02}")).collect()));
 }

@@ -20,10 +20,7 @@ type Promises = Mutex<HashMap<u64, Vec<String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_tenants_come_and_go() {
-    let mut setup = Setup {
-        capacity: CAPACITY,
-        ..Setup::default()
-    };
+    let mut setup = Setup { capacity: CAPACITY, ..Setup::default() };
     setup.storage.tenant_idle = Duration::from_millis(200);
     setup.storage.writer_idle = Duration::from_millis(20);
     setup.storage.checkpoint_after = Duration::from_millis(10);
@@ -49,17 +46,12 @@ async fn nothing_is_lost_while_tenants_come_and_go() {
         tokio::spawn(async move {
             let mut random = task + 1;
             while start.elapsed() < LONG {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let which = (random >> 33) % TENANTS;
                 let n = operations.fetch_add(1, Ordering::Relaxed);
-                let operation = tokio::spawn(visit(
-                    cell.clone(),
-                    promises.clone(),
-                    which,
-                    format!("{which}-{n}"),
-                ));
+                let operation =
+                    tokio::spawn(visit(cell.clone(), promises.clone(), which, format!("{which}-{n}")));
                 if random >> 60 == 0 {
                     // One caller of sixteen goes away in the middle.
                     tokio::time::sleep(Duration::from_micros(random >> 40 & 0xfff)).await;
@@ -94,27 +86,16 @@ async fn nothing_is_lost_while_tenants_come_and_go() {
         let db = cell.db(&format!("t{which}")).await;
         let found = tables(&db).await;
         assert!(
-            promised
-                .iter()
-                .all(|id| found.customers.binary_search(id).is_ok()),
+            promised.iter().all(|id| found.customers.binary_search(id).is_ok()),
             "tenant {which} lost a row"
         );
         assert_eq!(found.customers, found.journal, "tenant {which}");
         assert_eq!(found.customers, found.outbox, "tenant {which}");
     }
-    let directory = Arc::into_inner(cell)
-        .expect("nobody else holds the cell")
-        .stop()
-        .await;
+    let directory = Arc::into_inner(cell).expect("nobody else holds the cell").stop().await;
     let left: Vec<String> = fs::read_dir(directory.path().join("tenants"))
         .expect("the directory")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .filter(|name| !name.ends_with(".db"))
         .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
@@ -122,33 +103,15 @@ async fn nothing_is_lost_while_tenants_come_and_go() {
 
 /// One request: writes a row, then sees it and everything promised before, through both lanes of the reader.
 async fn visit(cell: Arc<Cell>, promises: Arc<Promises>, which: u64, id: String) {
-    let promised = |which| {
-        promises
-            .lock()
-            .expect("no panic")
-            .get(&which)
-            .and_then(|ids| ids.last().cloned())
-    };
+    let promised = |which| promises.lock().expect("no panic").get(&which).and_then(|ids| ids.last().cloned());
     let before = promised(which);
-    let db = cell
-        .tenants
-        .find_or_create(&tenant(&format!("t{which}")))
-        .await
-        .expect("the tenant opens");
+    let db = cell.tenants.find_or_create(&tenant(&format!("t{which}"))).await.expect("the tenant opens");
     add(&db, &id).await.expect("written");
-    promises
-        .lock()
-        .expect("no panic")
-        .entry(which)
-        .or_default()
-        .push(id.clone());
+    promises.lock().expect("no panic").entry(which).or_default().push(id.clone());
     let seen = db.point_read::<Name>(id.clone()).await.expect("read");
     assert_eq!(seen, Some(Name(id.clone())), "a stale point read");
     if let Some(before) = before {
-        let seen = db
-            .read(async |read| ids(read, "select id from customers").await)
-            .await
-            .expect("read");
+        let seen = db.read(async |read| ids(read, "select id from customers").await).await.expect("read");
         assert!(seen.contains(&before) && seen.contains(&id), "a stale read");
     }
 }

@@ -34,17 +34,10 @@ async fn fifty_requests_with_one_key_have_one_effect_and_equal_answers() {
         let db = db.clone();
         tokio::spawn(async move { fresh(&db, "k", "f").await.expect("answered") })
     });
-    let answers: Vec<_> = join_all(callers)
-        .await
-        .into_iter()
-        .map(|done| done.expect("no panic"))
-        .collect();
+    let answers: Vec<_> = join_all(callers).await.into_iter().map(|done| done.expect("no panic")).collect();
 
     assert_eq!(answers.iter().filter(|done| done.replayed).count(), 49);
-    assert!(
-        answers.iter().all(|done| done.value == answers[0].value),
-        "{answers:?}"
-    );
+    assert!(answers.iter().all(|done| done.value == answers[0].value), "{answers:?}");
     let found = tables(&db).await;
     assert_eq!(found.customers, [answers[0].value.clone()]);
     assert_eq!((found.journal.len(), found.outbox.len()), (1, 1));
@@ -62,11 +55,8 @@ async fn twins_in_one_group_have_one_effect() {
     let other = queue(fresh(&db, "k", "g"));
     plug.pull().await;
 
-    let replayed: Vec<bool> = join_all(twins)
-        .await
-        .into_iter()
-        .map(|done| done.expect("answered").replayed)
-        .collect();
+    let replayed: Vec<bool> =
+        join_all(twins).await.into_iter().map(|done| done.expect("answered").replayed).collect();
     assert_eq!(replayed, [false, true, true, true, true]);
     assert!(matches!(other.await, Err(StoreError::KeyReused)));
     assert_eq!(tables(&db).await.customers.len(), 1);
@@ -109,15 +99,9 @@ async fn answers_come_back_as_they_were() {
 
     for replayed in [false, true] {
         let value = odd.clone();
-        let done = db
-            .write(by("me"), key("odd"), async move |_tx| Ok(value))
-            .await
-            .expect("answered");
+        let done = db.write(by("me"), key("odd"), async move |_tx| Ok(value)).await.expect("answered");
         assert_eq!((done.value, done.replayed), (odd.clone(), replayed));
-        let done = db
-            .write(by("me"), key("unit"), async |_tx: &mut Write| Ok(()))
-            .await
-            .expect("answered");
+        let done = db.write(by("me"), key("unit"), async |_tx: &mut Write| Ok(())).await.expect("answered");
         assert_eq!(done.replayed, replayed);
     }
 }
@@ -144,12 +128,7 @@ async fn a_refused_write_leaves_its_key_free() {
 #[tokio::test]
 async fn a_key_is_forgotten_after_seven_days() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
-    let cell = Setup {
-        clock: clock.clone(),
-        ..Setup::default()
-    }
-    .open()
-    .await;
+    let cell = Setup { clock: clock.clone(), ..Setup::default() }.open().await;
     let db = cell.db("acme").await;
     let first = fresh(&db, "k", "f").await.expect("written");
 
@@ -162,10 +141,7 @@ async fn a_key_is_forgotten_after_seven_days() {
     assert!(!eighth_day.replayed && eighth_day.value != first.value);
     assert_eq!(tables(&db).await.idempotency, ["k"], "the old answer is replaced");
     assert_eq!(tables(&db).await.customers.len(), 2);
-    assert_eq!(
-        fresh(&db, "k", "g").await.expect("answered").value,
-        eighth_day.value
-    );
+    assert_eq!(fresh(&db, "k", "g").await.expect("answered").value, eighth_day.value);
 }
 
 /// A unit that works for three seconds once it has its turn.
@@ -193,31 +169,14 @@ async fn a_twin_waits_two_seconds_and_then_is_told_to_come_back() {
     is_running.await.expect("the unit has its turn");
 
     let start = Instant::now();
-    let twin = db
-        .write(by("me"), key("k"), async |tx: &mut Write| {
-            insert(tx, "twin").await
-        })
-        .await;
+    let twin = db.write(by("me"), key("k"), async |tx: &mut Write| insert(tx, "twin").await).await;
     let waited = start.elapsed();
 
     assert!(matches!(twin, Err(StoreError::InProgress)), "{twin:?}");
-    assert!(
-        waited >= Duration::from_secs(2) && waited < Duration::from_millis(2800),
-        "{waited:?}"
-    );
+    assert!(waited >= Duration::from_secs(2) && waited < Duration::from_millis(2800), "{waited:?}");
     let first = first.await.expect("no panic").expect("written");
-    let again = db
-        .write(by("me"), key("k"), async |tx: &mut Write| {
-            insert(tx, "again").await
-        })
-        .await;
-    assert_eq!(
-        again.expect("answered"),
-        Done {
-            value: first.value,
-            replayed: true
-        }
-    );
+    let again = db.write(by("me"), key("k"), async |tx: &mut Write| insert(tx, "again").await).await;
+    assert_eq!(again.expect("answered"), Done { value: first.value, replayed: true });
     assert_eq!(tables(&db).await.customers, ["slow"]);
 }
 
@@ -231,17 +190,10 @@ async fn a_twin_of_a_write_whose_caller_is_gone_does_not_wait_longer() {
     drop(first);
 
     let start = Instant::now();
-    let retry = db
-        .write(by("me"), key("k"), async |tx: &mut Write| {
-            insert(tx, "retry").await
-        })
-        .await;
+    let retry = db.write(by("me"), key("k"), async |tx: &mut Write| insert(tx, "retry").await).await;
     let waited = start.elapsed();
 
-    assert!(
-        matches!(retry, Err(StoreError::InProgress)),
-        "{retry:?} after {waited:?}"
-    );
+    assert!(matches!(retry, Err(StoreError::InProgress)), "{retry:?} after {waited:?}");
     assert!(waited < Duration::from_millis(2800), "{waited:?}");
 }
 
@@ -263,10 +215,7 @@ async fn remember(db: &Arc<TenantDb>, prefix: &str, count: usize) {
 #[tokio::test]
 async fn an_idle_tenant_forgets_answers_too_old_to_be_asked_for() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
-    let mut setup = Setup {
-        clock: clock.clone(),
-        ..Setup::default()
-    };
+    let mut setup = Setup { clock: clock.clone(), ..Setup::default() };
     setup.storage.checkpoint_after = Duration::from_millis(50);
     let cell = setup.open().await;
     let db = cell.db("acme").await;
@@ -275,23 +224,14 @@ async fn an_idle_tenant_forgets_answers_too_old_to_be_asked_for() {
     clock.advance(Duration::from_secs(8 * 24 * 3600));
     fresh(&db, "young", "f").await.expect("written");
 
-    until("only the young answer is kept", async || {
-        tables(&db).await.idempotency == ["young"]
-    })
-    .await;
-    until("the tenant is checkpointed", async || {
-        cell.counter(|c| &c.checkpoints) > 0
-    })
-    .await;
+    until("only the young answer is kept", async || tables(&db).await.idempotency == ["young"]).await;
+    until("the tenant is checkpointed", async || cell.counter(|c| &c.checkpoints) > 0).await;
 }
 
 #[tokio::test]
 async fn a_tenant_that_never_rests_forgets_as_fast_as_it_learns() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_800_000_000_000)));
-    let mut setup = Setup {
-        clock: clock.clone(),
-        ..Setup::default()
-    };
+    let mut setup = Setup { clock: clock.clone(), ..Setup::default() };
     setup.storage.checkpoint_after = Duration::from_secs(3600);
     let cell = setup.open().await;
     let db = cell.db("acme").await;
@@ -302,8 +242,5 @@ async fn a_tenant_that_never_rests_forgets_as_fast_as_it_learns() {
     }
 
     let kept = tables(&db).await.idempotency.len();
-    assert!(
-        kept <= 8 * 300 + 2 * 500,
-        "{kept} answers of 9000 are kept, 2400 of them may be asked for"
-    );
+    assert!(kept <= 8 * 300 + 2 * 500, "{kept} answers of 9000 are kept, 2400 of them may be asked for");
 }

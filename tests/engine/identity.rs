@@ -19,10 +19,7 @@ use crate::support::{
 async fn alter(file: &Path, sql: &'static str) {
     let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
     let mut connection = options.connect().await.expect("a database");
-    sqlx::raw_sql(sql)
-        .execute(&mut connection)
-        .await
-        .expect("altered");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("altered");
     connection.close().await.expect("closed");
 }
 
@@ -66,11 +63,7 @@ async fn damage(root: &Path, id: &str) {
         "garbage" => fs::write(&file, vec![0x5a; bytes.len()]),
         "foreign" => {
             fs::remove_file(&file).expect("removed");
-            alter(
-                &file,
-                "create table notes (text); insert into notes values ('mine')",
-            )
-            .await;
+            alter(&file, "create table notes (text); insert into notes values ('mine')").await;
             Ok(())
         }
         "unnamed" => {
@@ -85,11 +78,7 @@ async fn damage(root: &Path, id: &str) {
             fs::rename(file_of(root, "other"), &file).and_then(|()| fs::write(file_of(root, "other"), &bytes))
         }
         "too_new" => {
-            alter(
-                &file,
-                "update meta set min_reader_version = 99; pragma user_version = 99",
-            )
-            .await;
+            alter(&file, "update meta set min_reader_version = 99; pragma user_version = 99").await;
             Ok(())
         }
         "symlink" => fs::rename(&file, &aside).and_then(|()| symlink(&aside, &file)),
@@ -104,9 +93,7 @@ async fn damage(root: &Path, id: &str) {
 #[tokio::test]
 async fn a_file_that_is_not_the_tenants_own_is_refused_and_left_alone() {
     let cell = Cell::open().await;
-    for (id, _) in DAMAGES
-        .iter()
-        .chain(&[("other", Quarantine::Swapped), ("bystander", Quarantine::Swapped)])
+    for (id, _) in DAMAGES.iter().chain(&[("other", Quarantine::Swapped), ("bystander", Quarantine::Swapped)])
     {
         add(&*cell.db(id).await, id).await.expect("written");
     }
@@ -117,27 +104,16 @@ async fn a_file_that_is_not_the_tenants_own_is_refused_and_left_alone() {
     for (id, _) in DAMAGES {
         damage(&root, id).await;
     }
-    let damaged: Vec<_> = DAMAGES
-        .iter()
-        .map(|(id, _)| fs::read(file_of(&root, id)).ok())
-        .collect();
+    let damaged: Vec<_> = DAMAGES.iter().map(|(id, _)| fs::read(file_of(&root, id)).ok()).collect();
 
     let cell = Setup::default().open_at(directory).await;
     for (id, expected) in DAMAGES {
         assert_eq!(why(cell.tenants.find(&tenant(id)).await), Some(expected), "{id}");
-        assert_eq!(
-            why(cell.tenants.find_or_create(&tenant(id)).await),
-            Some(expected),
-            "{id}"
-        );
+        assert_eq!(why(cell.tenants.find_or_create(&tenant(id)).await), Some(expected), "{id}");
     }
 
     for ((id, _), before) in DAMAGES.iter().zip(damaged) {
-        assert_eq!(
-            fs::read(file_of(&root, id)).ok(),
-            before,
-            "{id}: the file was changed"
-        );
+        assert_eq!(fs::read(file_of(&root, id)).ok(), before, "{id}: the file was changed");
     }
     assert!(!root.join("nowhere").exists(), "created through a link");
     add(&*cell.db("bystander").await, "more").await.expect("written");
@@ -153,15 +129,10 @@ async fn a_file_that_is_not_the_tenants_own_is_refused_and_left_alone() {
         fs::write(&file, original).expect("written");
     }
     for (id, _) in DAMAGES {
-        until("the back-off is over", async || {
-            cell.tenants.find(&tenant(id)).await.is_ok()
-        })
-        .await;
+        until("the back-off is over", async || cell.tenants.find(&tenant(id)).await.is_ok()).await;
         let db = cell.db(id).await;
         assert_eq!(
-            db.read(async |read| ids(read, "select id from customers").await)
-                .await
-                .expect("read"),
+            db.read(async |read| ids(read, "select id from customers").await).await.expect("read"),
             [id]
         );
     }
@@ -183,22 +154,12 @@ async fn damage_that_a_unit_meets_quarantines_the_tenant() {
 
     let cell = Setup::default().open_at(directory).await;
     let db = cell.db("acme").await;
-    let met = db
-        .read(async |read| ids(read, "select id from customers order by name").await)
-        .await;
+    let met = db.read(async |read| ids(read, "select id from customers order by name").await).await;
     let met = met.expect_err("damaged");
-    assert_eq!(
-        unavailable(&met).and_then(quarantine),
-        Some(Quarantine::Corrupt),
-        "{met:?}"
-    );
+    assert_eq!(unavailable(&met).and_then(quarantine), Some(Quarantine::Corrupt), "{met:?}");
 
     let write = add(&db, "two").await.expect_err("quarantined");
-    assert_eq!(
-        unavailable(&write).and_then(quarantine),
-        Some(Quarantine::Corrupt),
-        "{write:?}"
-    );
+    assert_eq!(unavailable(&write).and_then(quarantine), Some(Quarantine::Corrupt), "{write:?}");
     add(&*cell.db("bystander").await, "two").await.expect("written");
 }
 
@@ -206,18 +167,10 @@ async fn fails_closed(cell: &Cell, of: &str) {
     let db = cell.db(of).await;
     for name in ["lost", "lost too"] {
         let refused = add(&db, name).await.expect_err("the file is not in its place");
-        let StoreError::Unavailable(why) = refused else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(
-            (quarantine(&why), why.outcome),
-            (Some(Quarantine::Replaced), Outcome::NotWritten)
-        );
+        let StoreError::Unavailable(why) = refused else { panic!("{refused:?}") };
+        assert_eq!((quarantine(&why), why.outcome), (Some(Quarantine::Replaced), Outcome::NotWritten));
     }
-    assert!(
-        db.read(count).await.is_err(),
-        "what is read is no longer the tenant's file"
-    );
+    assert!(db.read(count).await.is_err(), "what is read is no longer the tenant's file");
     drop(db);
 }
 
@@ -245,10 +198,7 @@ async fn a_file_replaced_while_open_is_neither_written_nor_read() {
     for id in ["writing", "resting", "other"] {
         add(&*cell.db(id).await, id).await.expect("written");
     }
-    until("the rows are in the main files", async || {
-        cell.counter(|c| &c.checkpoints) == 3
-    })
-    .await;
+    until("the rows are in the main files", async || cell.counter(|c| &c.checkpoints) == 3).await;
     let theirs = fs::read_dir(cell.files()).expect("the directory").count();
     assert!(theirs >= 3);
     let copy = cell.directory.path().join("copy");
@@ -280,9 +230,7 @@ async fn a_reader_that_must_reopen_does_not_open_another_tenants_file() {
     let cell = Setup::default().open_at(directory).await;
     let db = cell.db("acme").await;
     assert_eq!(
-        db.read(async |read| ids(read, "select id from customers").await)
-            .await
-            .expect("read"),
+        db.read(async |read| ids(read, "select id from customers").await).await.expect("read"),
         ["acme"]
     );
 
@@ -293,15 +241,9 @@ async fn a_reader_that_must_reopen_does_not_open_another_tenants_file() {
     })
     .await;
 
-    let seen = db
-        .read(async |read| ids(read, "select id from customers").await)
-        .await;
+    let seen = db.read(async |read| ids(read, "select id from customers").await).await;
     let why = seen.expect_err("another tenant's rows");
-    assert_eq!(
-        unavailable(&why).and_then(quarantine),
-        Some(Quarantine::Replaced),
-        "{why:?}"
-    );
+    assert_eq!(unavailable(&why).and_then(quarantine), Some(Quarantine::Replaced), "{why:?}");
 }
 
 #[tokio::test]
@@ -324,22 +266,14 @@ async fn a_wal_without_its_file_is_not_replayed_into_a_new_tenant() {
         let made = cell.tenants.find_or_create(&tenant(id)).await;
         assert!(matches!(made, Err(OpenError::Unavailable(_))), "{id}: {made:?}");
         assert!(!cell.file(id).exists());
-        assert!(
-            fs::metadata(beside(&cell.file(id), "-wal"))
-                .expect("it is still there")
-                .len()
-                > 0
-        );
+        assert!(fs::metadata(beside(&cell.file(id), "-wal")).expect("it is still there").len() > 0);
     }
 }
 
 #[tokio::test]
 async fn a_pipe_in_a_files_place_hangs_nobody() {
     let cell = Cell::open().await;
-    let made = Command::new("mkfifo")
-        .arg(cell.file("acme"))
-        .status()
-        .expect("mkfifo runs");
+    let made = Command::new("mkfifo").arg(cell.file("acme")).status().expect("mkfifo runs");
     assert!(made.success());
 
     let found = tokio::time::timeout(crate::support::PATIENCE, cell.tenants.find(&tenant("acme"))).await;

@@ -25,14 +25,8 @@ async fn rows_in_main_file(cell: &Cell, id: &str) -> i64 {
     let copy = tempfile::tempdir().expect("a directory");
     let file = copy.path().join("main.db");
     copy_outside(&cell.file(id), &file);
-    let mut connection = SqliteConnectOptions::new()
-        .filename(&file)
-        .connect()
-        .await
-        .expect("a database");
-    let rows = sqlx::query_scalar("select count(*) from customers")
-        .fetch_one(&mut connection)
-        .await;
+    let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.expect("a database");
+    let rows = sqlx::query_scalar("select count(*) from customers").fetch_one(&mut connection).await;
     connection.close().await.expect("closed");
     rows.expect("counted")
 }
@@ -43,11 +37,7 @@ fn descriptors_of(file: &Path) -> Vec<PathBuf> {
         .expect("procfs")
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .filter(|target| target.parent() == file.parent())
-        .filter(|target| {
-            target
-                .file_name()
-                .is_some_and(|found| found.to_string_lossy().starts_with(&name))
-        })
+        .filter(|target| target.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&name)))
         .collect()
 }
 
@@ -62,36 +52,17 @@ async fn soon_after_the_last_write_the_main_file_alone_holds_every_row() {
     let cell = restless().open().await;
     let db = cell.db("acme").await;
     fill(&db, 20).await;
-    assert_eq!(
-        rows_in_main_file(&cell, "acme").await,
-        0,
-        "the rows are in the WAL"
-    );
+    assert_eq!(rows_in_main_file(&cell, "acme").await, 0, "the rows are in the WAL");
 
     let idle_since = Instant::now();
-    until("the tenant is checkpointed", async || {
-        cell.counter(|c| &c.checkpoints) == 1
-    })
-    .await;
+    until("the tenant is checkpointed", async || cell.counter(|c| &c.checkpoints) == 1).await;
 
-    assert!(
-        idle_since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        idle_since.elapsed()
-    );
+    assert!(idle_since.elapsed() < Duration::from_secs(1), "{:?}", idle_since.elapsed());
     assert_eq!(rows_in_main_file(&cell, "acme").await, 20);
-    assert_eq!(
-        fs::metadata(beside(&cell.file("acme"), "-wal"))
-            .expect("a WAL")
-            .len(),
-        0
-    );
+    assert_eq!(fs::metadata(beside(&cell.file("acme"), "-wal")).expect("a WAL").len(), 0);
     fill(&cell.db("other").await, 1).await;
     add(&db, "late").await.expect("written");
-    until("both are checkpointed", async || {
-        cell.counter(|c| &c.checkpoints) == 3
-    })
-    .await;
+    until("both are checkpointed", async || cell.counter(|c| &c.checkpoints) == 3).await;
     assert_eq!(rows_in_main_file(&cell, "acme").await, 21);
 }
 
@@ -115,10 +86,7 @@ async fn a_checkpoint_that_a_reader_prevents_is_made_up_for() {
     stop.send(()).expect("the read waits");
     long.await.expect("read");
 
-    until("the tenant is checkpointed", async || {
-        cell.counter(|c| &c.checkpoints) == 1
-    })
-    .await;
+    until("the tenant is checkpointed", async || cell.counter(|c| &c.checkpoints) == 1).await;
     assert_eq!(rows_in_main_file(&cell, "acme").await, 3);
 }
 
@@ -130,16 +98,11 @@ async fn rows_reach_the_main_file_though_a_later_group_was_lost() {
     let db = cell.db("acme").await;
     fill(&db, 3).await;
 
-    let lost = db
-        .write(by("me"), None, async |tx: &mut Write| write_for_ever(tx).await)
-        .await;
+    let lost = db.write(by("me"), None, async |tx: &mut Write| write_for_ever(tx).await).await;
     assert!(lost.is_err());
     assert_eq!(cell.counter(|c| &c.discarded), 1);
 
-    until("every row is in the main file", async || {
-        rows_in_main_file(&cell, "acme").await == 3
-    })
-    .await;
+    until("every row is in the main file", async || rows_in_main_file(&cell, "acme").await == 3).await;
 }
 
 #[tokio::test]
@@ -156,10 +119,7 @@ async fn rows_left_in_the_wal_by_a_crash_reach_the_main_file_without_a_write() {
     let db = cell.db("acme").await;
     assert_eq!(db.read(count).await.expect("counted"), 3, "the WAL is recovered");
 
-    until("every row is in the main file", async || {
-        rows_in_main_file(&cell, "acme").await == 3
-    })
-    .await;
+    until("every row is in the main file", async || rows_in_main_file(&cell, "acme").await == 3).await;
 }
 
 #[tokio::test]
@@ -176,19 +136,13 @@ async fn an_idle_writer_is_closed_and_comes_back() {
     for round in 0..4 {
         add(&db, &format!("row{round}")).await.expect("written");
         busy = busy.max(descriptors_of(&file).len());
-        until("the writer is closed", async || {
-            descriptors_of(&file).len() < busy
-        })
-        .await;
+        until("the writer is closed", async || descriptors_of(&file).len() < busy).await;
         idle.push(descriptors_of(&file).len());
     }
 
     println!("descriptors of a tenant: {reader_only} with a reader, {busy} with a writer, then {idle:?}");
     assert!(busy > reader_only && busy <= 6);
-    assert!(
-        idle.iter().all(|count| *count == idle[0]),
-        "descriptors pile up: {idle:?}"
-    );
+    assert!(idle.iter().all(|count| *count == idle[0]), "descriptors pile up: {idle:?}");
     assert_eq!(db.read(count).await.expect("counted"), 4);
 }
 
@@ -216,9 +170,7 @@ async fn a_clean_stop_leaves_main_files_alone() {
         let db = cell.db(&format!("t{n}")).await;
         fill(&db, n).await;
         if n % 2 == 0 {
-            let lost = db
-                .write(by("me"), None, async |tx: &mut Write| write_for_ever(tx).await)
-                .await;
+            let lost = db.write(by("me"), None, async |tx: &mut Write| write_for_ever(tx).await).await;
             assert!(lost.is_err());
         }
     }
@@ -227,13 +179,7 @@ async fn a_clean_stop_leaves_main_files_alone() {
 
     let mut files: Vec<String> = fs::read_dir(directory.path().join("tenants"))
         .expect("the directory")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     files.sort();
     assert_eq!(files, (0..8).map(|n| format!("t{n}.db")).collect::<Vec<_>>());

@@ -36,14 +36,7 @@ async fn many_first_touches_create_and_open_a_tenant_once() {
         caller.expect("no panic");
     }
 
-    assert_eq!(
-        (
-            cell.stat(|s| &s.creations),
-            cell.stat(|s| &s.opens),
-            cell.stat(|s| &s.open)
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((cell.stat(|s| &s.creations), cell.stat(|s| &s.opens), cell.stat(|s| &s.open)), (1, 1, 1));
     assert_eq!(cell.db("acme").await.read(count).await.expect("counted"), 64);
 }
 
@@ -98,35 +91,20 @@ async fn tenants_are_created_at_a_limited_rate() {
 
     let refused = cell.tenants.find_or_create(&tenant("c")).await;
 
-    let Err(OpenError::TooManyNew { retry_after }) = refused else {
-        panic!("{refused:?}")
-    };
+    let Err(OpenError::TooManyNew { retry_after }) = refused else { panic!("{refused:?}") };
     assert!(
         retry_after > Duration::from_secs(50) && retry_after <= Duration::from_secs(60),
         "{retry_after:?}"
     );
     assert!(!cell.file("c").exists());
-    assert!(
-        cell.tenants
-            .find(&tenant("c"))
-            .await
-            .expect("found out")
-            .is_none()
-    );
-    add(&*cell.db("a").await, "known tenants are not affected")
-        .await
-        .expect("written");
+    assert!(cell.tenants.find(&tenant("c")).await.expect("found out").is_none());
+    add(&*cell.db("a").await, "known tenants are not affected").await.expect("written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_new_tenants_stays_within_the_capacity() {
     const CAPACITY: u64 = 4;
-    let cell = Setup {
-        capacity: CAPACITY,
-        ..Setup::default()
-    }
-    .open()
-    .await;
+    let cell = Setup { capacity: CAPACITY, ..Setup::default() }.open().await;
     let directory = cell.files();
     let done = AtomicBool::new(false);
 
@@ -156,20 +134,12 @@ async fn a_burst_of_new_tenants_stays_within_the_capacity() {
         "200 new tenants, capacity {CAPACITY}: at most {most_descriptors} descriptors, {most_open} open"
     );
     assert!(most_open <= CAPACITY, "{most_open} tenants open");
-    assert!(
-        most_descriptors as u64 <= CAPACITY * 6,
-        "{most_descriptors} descriptors for {CAPACITY} tenants"
-    );
+    assert!(most_descriptors as u64 <= CAPACITY * 6, "{most_descriptors} descriptors for {CAPACITY} tenants");
 }
 
 #[tokio::test]
 async fn a_tenant_forgotten_while_it_was_opening_is_closed_like_any_other() {
-    let cell = Setup {
-        capacity: 1,
-        ..Setup::default()
-    }
-    .open()
-    .await;
+    let cell = Setup { capacity: 1, ..Setup::default() }.open().await;
     for id in ["a", "b", "held"] {
         cell.db(id).await;
     }
@@ -193,12 +163,7 @@ async fn a_tenant_forgotten_while_it_was_opening_is_closed_like_any_other() {
 
 #[tokio::test]
 async fn all_places_in_use_is_overload_and_passes() {
-    let cell = Setup {
-        capacity: 2,
-        ..Setup::default()
-    }
-    .open()
-    .await;
+    let cell = Setup { capacity: 2, ..Setup::default() }.open().await;
     let (a, b) = (cell.db("a").await, cell.db("b").await);
 
     let refused = cell.tenants.find_or_create(&tenant("c")).await;
@@ -256,15 +221,7 @@ async fn a_failed_open_is_shared_and_not_repeated_at_once() {
     });
     let answers = join_all(callers).await;
 
-    assert!(
-        answers
-            .iter()
-            .all(|answer| matches!(answer, Ok(Err(OpenError::Unavailable(_))))),
-        "{answers:?}"
-    );
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Err(OpenError::Unavailable(_))))), "{answers:?}");
     assert_eq!((cell.stat(|s| &s.failures), cell.stat(|s| &s.opens)), (1, 0));
-    until("the failed open gave its place back", async || {
-        cell.stat(|s| &s.open) == 0
-    })
-    .await;
+    until("the failed open gave its place back", async || cell.stat(|s| &s.open) == 0).await;
 }

@@ -40,10 +40,7 @@ async fn a_read_sees_every_write_acknowledged_before_it() {
                     let id = id.clone();
                     db.read(async move |read| {
                         let sql = "select count(*) from customers where id = ?1";
-                        Ok(sqlx::query_scalar::<_, i64>(sql)
-                            .bind(id)
-                            .fetch_one(&mut *read)
-                            .await?)
+                        Ok(sqlx::query_scalar::<_, i64>(sql).bind(id).fetch_one(&mut *read).await?)
                     })
                 };
                 let (by_unit, by_id) = tokio::join!(by_unit, point(&db, &id));
@@ -83,11 +80,7 @@ async fn a_batch_of_reads_has_one_snapshot() {
 
     assert_eq!(first.await.expect("read"), (1, 1));
     assert_eq!(second.await.expect("read"), 1, "the same snapshot");
-    assert_eq!(
-        third.await.expect("read"),
-        2,
-        "queued after the second write was acknowledged"
-    );
+    assert_eq!(third.await.expect("read"), 2, "queued after the second write was acknowledged");
 }
 
 #[tokio::test]
@@ -111,11 +104,7 @@ async fn a_read_past_its_deadline_is_aborted_alone() {
     assert_eq!(after.await.expect("read"), 1);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(db.read(count).await.expect("the next batch"), 1);
-    assert_eq!(
-        cell.counter(|c| &c.discarded),
-        0,
-        "a deadline is no reason to reopen"
-    );
+    assert_eq!(cell.counter(|c| &c.discarded), 0, "a deadline is no reason to reopen");
 }
 
 #[tokio::test]
@@ -197,17 +186,7 @@ async fn point_reads_answer_each_id_by_itself() {
     }
 
     let plug = Plug::reader(&db).await;
-    let asked = [
-        "b",
-        "missing",
-        "a",
-        "b",
-        "",
-        "b",
-        "c",
-        "it's \"quoted\"\\",
-        "a\u{0}",
-    ];
+    let asked = ["b", "missing", "a", "b", "", "b", "c", "it's \"quoted\"\\", "a\u{0}"];
     let answers: Vec<Queued<'_, _>> = asked.iter().map(|id| queue(point(&db, id))).collect();
     let batches = cell.counter(|c| &c.point_batches);
     plug.pull().await;
@@ -232,10 +211,7 @@ async fn concurrent_point_reads_share_statements() {
         let db = db.clone();
         tokio::spawn(async move {
             for _ in 0..EACH {
-                assert_eq!(
-                    point(&db, "one").await.expect("read"),
-                    Some(Name("one".to_owned()))
-                );
+                assert_eq!(point(&db, "one").await.expect("read"), Some(Name("one".to_owned())));
             }
         })
     });
@@ -251,10 +227,7 @@ async fn concurrent_point_reads_share_statements() {
     );
     assert_eq!(cell.counter(|c| &c.point_reads), reads);
     assert_eq!(cell.counter(|c| &c.point_batches), statements);
-    assert!(
-        statements * 4 < reads,
-        "{statements} statements for {reads} reads"
-    );
+    assert!(statements * 4 < reads, "{statements} statements for {reads} reads");
 }
 
 #[tokio::test]
@@ -278,9 +251,7 @@ async fn a_full_queue_refuses_one_more() {
     plug.pull().await;
     assert!(join_all(waiting).await.iter().all(Result::is_ok));
     assert_eq!(
-        db.read(async |read| ids(read, "select id from customers order by 1").await)
-            .await
-            .expect("read"),
+        db.read(async |read| ids(read, "select id from customers order by 1").await).await.expect("read"),
         names
     );
 }
@@ -288,13 +259,7 @@ async fn a_full_queue_refuses_one_more() {
 #[tokio::test]
 async fn a_tenant_that_does_not_exist_reads_as_an_empty_one() {
     let cell = Cell::open().await;
-    assert!(
-        cell.tenants
-            .find(&tenant("acme"))
-            .await
-            .expect("found out")
-            .is_none()
-    );
+    assert!(cell.tenants.find(&tenant("acme")).await.expect("found out").is_none());
     let empty: Arc<TenantDb> = cell.tenants.empty().clone();
 
     assert_eq!(empty.read(count).await.expect("read"), 0);
@@ -329,11 +294,7 @@ async fn a_long_read_does_not_keep_writers_waiting() {
     let start = Instant::now();
     add(&db, "three").await.expect("written");
 
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     stop.send(()).expect("the read waits");
     assert_eq!(long.await.expect("read"), 1);
 }

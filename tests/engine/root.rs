@@ -11,26 +11,14 @@ use crate::support::{Cell, PATIENCE, Setup, add, count};
 #[tokio::test]
 async fn a_second_cell_waits_and_then_names_the_holder() {
     let directory = tempfile::tempdir().expect("a directory");
-    let first = DataRoot::open(directory.path(), Duration::ZERO)
-        .await
-        .expect("free");
+    let first = DataRoot::open(directory.path(), Duration::ZERO).await.expect("free");
 
     let wait = Duration::from_millis(300);
     let start = Instant::now();
-    let refused = DataRoot::open(directory.path(), wait)
-        .await
-        .expect_err("in use")
-        .to_string();
+    let refused = DataRoot::open(directory.path(), wait).await.expect_err("in use").to_string();
 
-    assert!(
-        start.elapsed() >= wait && start.elapsed() < PATIENCE,
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(
-        refused.contains(&format!("process {} on ", std::process::id())),
-        "{refused}"
-    );
+    assert!(start.elapsed() >= wait && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
     assert!(refused.contains("LOCK"), "{refused}");
     drop(first);
 }
@@ -38,9 +26,7 @@ async fn a_second_cell_waits_and_then_names_the_holder() {
 #[tokio::test]
 async fn a_second_cell_starts_when_the_first_has_stopped() {
     let directory = tempfile::tempdir().expect("a directory");
-    let first = DataRoot::open(directory.path(), Duration::ZERO)
-        .await
-        .expect("free");
+    let first = DataRoot::open(directory.path(), Duration::ZERO).await.expect("free");
 
     let path = directory.path().to_owned();
     let second = tokio::spawn(async move { DataRoot::open(&path, PATIENCE).await });
@@ -80,12 +66,7 @@ async fn unfinished_creations_are_removed_and_tenants_are_not() {
     }
     let directory = cell.stop().await;
     let files = directory.path().join("tenants");
-    let unfinished = [
-        "new.db.new",
-        "new.db.new-journal",
-        "new.db.new-wal",
-        "new.db.new-shm",
-    ];
+    let unfinished = ["new.db.new", "new.db.new-journal", "new.db.new-wal", "new.db.new-shm"];
     for name in unfinished {
         fs::write(files.join(name), "half").expect("written");
     }
@@ -113,7 +94,5 @@ async fn the_lock_is_kept_while_a_tenant_is_open() {
     assert!(refused.is_err(), "two cells on one data root");
     add(&db, "one").await.expect("written");
     drop(db);
-    DataRoot::open(directory.path(), PATIENCE)
-        .await
-        .expect("released when the file is closed");
+    DataRoot::open(directory.path(), PATIENCE).await.expect("released when the file is closed");
 }

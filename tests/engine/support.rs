@@ -67,24 +67,15 @@ impl Setup {
 
     /// Opens the data root in `directory`, which a cell may have used before.
     pub(crate) async fn open_at(self, directory: TempDir) -> Cell {
-        let root = DataRoot::open(directory.path(), PATIENCE)
-            .await
-            .expect("a data root");
-        let capacity = Capacity {
-            tenants: self.capacity,
-            connections: 16,
-            bound_by: Bound::Configured,
-        };
+        let root = DataRoot::open(directory.path(), PATIENCE).await.expect("a data root");
+        let capacity = Capacity { tenants: self.capacity, connections: 16, bound_by: Bound::Configured };
         let surroundings = Surroundings {
             clock: self.clock,
             ids: Arc::new(IdSource::default()),
             masking: Masking { email: false },
         };
         let tenants = Tenants::open(root, &self.storage, &self.tenants, capacity, surroundings).await;
-        Cell {
-            tenants: Arc::new(tenants.expect("tenants")),
-            directory,
-        }
+        Cell { tenants: Arc::new(tenants.expect("tenants")), directory }
     }
 }
 
@@ -102,10 +93,7 @@ impl Cell {
 
     /// The tenant, created if need be.
     pub(crate) async fn db(&self, id: &str) -> Arc<TenantDb> {
-        self.tenants
-            .find_or_create(&tenant(id))
-            .await
-            .expect("the tenant opens")
+        self.tenants.find_or_create(&tenant(id)).await.expect("the tenant opens")
     }
 
     /// The directory of the tenants' files.
@@ -139,8 +127,7 @@ pub(crate) fn tenant(id: &str) -> TenantId {
 
 /// A tenant's file in a data root.
 pub(crate) fn file_of(root: &Path, id: &str) -> PathBuf {
-    root.join("tenants")
-        .join(crm_cell::tenancy::file_name(&tenant(id)))
+    root.join("tenants").join(crm_cell::tenancy::file_name(&tenant(id)))
 }
 
 /// `path` with `suffix` after its last character.
@@ -151,11 +138,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 pub(crate) fn by(user: &str) -> Actor {
-    Actor {
-        user: user.into(),
-        request_id: None,
-        trace_id: None,
-    }
+    Actor { user: user.into(), request_id: None, trace_id: None }
 }
 
 pub(crate) fn key(key: &str) -> Option<IdempotencyKey> {
@@ -163,10 +146,7 @@ pub(crate) fn key(key: &str) -> Option<IdempotencyKey> {
 }
 
 pub(crate) fn key_of(key: &str, fingerprint: &str) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey {
-        key: key.to_owned(),
-        fingerprint: fingerprint.to_owned(),
-    })
+    Some(IdempotencyKey { key: key.to_owned(), fingerprint: fingerprint.to_owned() })
 }
 
 /// Inserts a customer whose id and name are `name`, with its journal entry and its event.
@@ -196,10 +176,7 @@ pub(crate) fn created(id: &str) -> Change {
         record_id: id.to_owned(),
         version: 1,
         changes: serde_json::json!({ "name": [null, id] }),
-        event: Some(Event {
-            kind: "crm.customer.created",
-            data: serde_json::json!({ "id": id }),
-        }),
+        event: Some(Event { kind: "crm.customer.created", data: serde_json::json!({ "id": id }) }),
     }
 }
 
@@ -211,9 +188,7 @@ pub(crate) fn rule() -> StoreError {
 /// Writes one customer and waits for the answer.
 pub(crate) async fn add(db: &TenantDb, name: &str) -> Result<String, StoreError> {
     let name = name.to_owned();
-    let done = db
-        .write(by("me"), None, async move |tx| insert(tx, &name).await)
-        .await?;
+    let done = db.write(by("me"), None, async move |tx| insert(tx, &name).await).await?;
     Ok(done.value)
 }
 
@@ -231,12 +206,7 @@ impl Tables {
     /// Tables that hold the writes of exactly these customers, each with its id as its key.
     pub(crate) fn of(mut ids: Vec<String>) -> Self {
         ids.sort();
-        Self {
-            customers: ids.clone(),
-            journal: ids.clone(),
-            outbox: ids.clone(),
-            idempotency: ids,
-        }
+        Self { customers: ids.clone(), journal: ids.clone(), outbox: ids.clone(), idempotency: ids }
     }
 }
 
@@ -259,9 +229,7 @@ pub(crate) async fn ids(read: &mut Read, sql: &'static str) -> Result<Vec<String
 }
 
 pub(crate) async fn count(read: &mut Read) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("select count(*) from customers")
-        .fetch_one(&mut *read)
-        .await?)
+    Ok(sqlx::query_scalar("select count(*) from customers").fetch_one(&mut *read).await?)
 }
 
 /// A customer's name by its id, as a point read.
@@ -386,11 +354,6 @@ pub(crate) fn quarantine(error: &Unavailable) -> Option<Quarantine> {
 
 /// Copies files with another process: closing a descriptor of a live file in this one would drop SQLite's locks.
 pub(crate) fn copy_outside(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("--")
-        .arg(from)
-        .arg(to)
-        .status()
-        .expect("cp runs");
+    let copied = Command::new("cp").arg("--").arg(from).arg(to).status().expect("cp runs");
     assert!(copied.success(), "{} is copied", from.display());
 }

@@ -61,10 +61,7 @@ impl Breaker {
         if self.failures.len() > FAILURES {
             self.failures.pop_front();
         }
-        let recent = self
-            .failures
-            .front()
-            .is_some_and(|first| now.saturating_sub(*first) <= WITHIN);
+        let recent = self.failures.front().is_some_and(|first| now.saturating_sub(*first) <= WITHIN);
         if self.failures.len() == FAILURES && recent {
             self.open(now);
         }
@@ -75,10 +72,7 @@ impl Breaker {
             seconds = OPEN_FOR.as_secs(),
             "the platform keeps failing; it is not asked for a while"
         );
-        *self = Self {
-            open_until: Some(now + OPEN_FOR),
-            ..Self::default()
-        };
+        *self = Self { open_until: Some(now + OPEN_FOR), ..Self::default() };
     }
 }
 

@@ -16,11 +16,7 @@ impl Budget {
     /// A full bucket.
     pub(super) fn new(per_minute: u32, now: Duration) -> Self {
         let per_minute = f64::from(per_minute);
-        Self {
-            per_minute,
-            left: per_minute,
-            counted_at: now,
-        }
+        Self { per_minute, left: per_minute, counted_at: now }
     }
 
     /// Pays for one question.
@@ -40,9 +36,7 @@ impl Budget {
         if self.per_minute == 0.0 {
             return Err(MINUTE);
         }
-        Err(Duration::from_secs_f64(
-            (1.0 - self.left) * MINUTE.as_secs_f64() / self.per_minute,
-        ))
+        Err(Duration::from_secs_f64((1.0 - self.left) * MINUTE.as_secs_f64() / self.per_minute))
     }
 }
 

@@ -65,13 +65,7 @@ impl PlatformClient {
             return Reply::Answer(Answer::No);
         };
         authorization.set_sensitive(true);
-        match self
-            .client
-            .get(self.url.clone())
-            .header(AUTHORIZATION, authorization)
-            .send()
-            .await
-        {
+        match self.client.get(self.url.clone()).header(AUTHORIZATION, authorization).send().await {
             Ok(response) => read(response).await,
             Err(error) if error.is_timeout() => Reply::Outage("timeout"),
             Err(error) if error.is_connect() => Reply::Outage("no connection"),
@@ -119,18 +113,15 @@ fn build(url: &Url, timeout: Duration) -> Result<Client, IdentityError> {
     if let Ok(client) = builder().build() {
         return Ok(client);
     }
-    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-        .iter()
-        .any(|name| env::var_os(name).is_some());
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| env::var_os(name).is_some());
     if chosen && url.scheme() == "https" {
         return Err(IdentityError::new(
             SETTING,
             "is https, but SSL_CERT_FILE or SSL_CERT_DIR names no usable certificate; correct or unset them",
         ));
     }
-    let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .filter_map(|der| Certificate::from_der(der).ok());
+    let mozilla =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
     builder()
         .tls_certs_only(mozilla)
         .build()
@@ -161,10 +152,7 @@ async fn body(mut response: Response) -> Result<Vec<u8>, &'static str> {
 }
 
 fn retry_after(response: &Response) -> Duration {
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let sane = seconds.filter(|seconds| (1..=LONGEST_RETRY_AFTER_SECONDS).contains(seconds));
     sane.map_or(BUSY_FOR, Duration::from_secs)
 }
@@ -182,26 +170,12 @@ fn understand(body: &[u8]) -> Reply {
 
 fn answer(members: &Members) -> Result<Answer, Nonsense> {
     const TENANTS: [TenantMember<'static>; 3] = [
-        TenantMember {
-            name: "tenantId",
-            several: true,
-        },
-        TenantMember {
-            name: "tenant_id",
-            several: false,
-        },
-        TenantMember {
-            name: "tid",
-            several: false,
-        },
+        TenantMember { name: "tenantId", several: true },
+        TenantMember { name: "tenant_id", several: false },
+        TenantMember { name: "tid", several: false },
     ];
-    let names = ["username", "userId", "sub"]
-        .iter()
-        .filter_map(|name| members.get(name)?.as_str());
-    let name = names
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .ok_or(Nonsense("no user"))?;
+    let names = ["username", "userId", "sub"].iter().filter_map(|name| members.get(name)?.as_str());
+    let name = names.into_iter().find(|name| !name.is_empty()).ok_or(Nonsense("no user"))?;
     let user = user_name(name).ok_or(Nonsense("user"))?;
     for switch in ["isActive", "enabled"] {
         match members.get(switch) {
@@ -211,9 +185,5 @@ fn answer(members: &Members) -> Result<Answer, Nonsense> {
         }
     }
     let caller = members.caller(user, SourceKind::Platform, &TENANTS)?;
-    Ok(if caller.cell_allowed {
-        Answer::Yes(Arc::new(caller.principal))
-    } else {
-        Answer::Confined
-    })
+    Ok(if caller.cell_allowed { Answer::Yes(Arc::new(caller.principal)) } else { Answer::Confined })
 }

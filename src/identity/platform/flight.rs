@@ -32,10 +32,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             Entry::Vacant(place) => {
                 let (report, landing) = watch::channel(None);
                 place.insert(landing.clone());
-                let listing = Listing {
-                    aloft: Arc::clone(&self.0),
-                    key,
-                };
+                let listing = Listing { aloft: Arc::clone(&self.0), key };
                 let work = work();
                 tokio::spawn(async move {
                     let outcome = work.await;

@@ -58,10 +58,7 @@ impl Platform {
         auth: &config::Auth,
         clock: Monotonic,
     ) -> Result<Self, IdentityError> {
-        let longest = auth
-            .platform_stale
-            .max(auth.platform_yes_ttl)
-            .max(auth.platform_no_ttl);
+        let longest = auth.platform_stale.max(auth.platform_yes_ttl).max(auth.platform_no_ttl);
         let desk = Desk {
             client: PlatformClient::new(url, auth.platform_timeout)?,
             timeout: auth.platform_timeout.min(A_YEAR),
@@ -79,10 +76,7 @@ impl Platform {
             budget: Mutex::new(Budget::new(auth.platform_unknown_per_minute, clock.now())),
             clock,
         };
-        Ok(Self {
-            desk: Arc::new(desk),
-            flights: Flights::new(),
-        })
+        Ok(Self { desk: Arc::new(desk), flights: Flights::new() })
     }
 
     /// Whose token it is, by a kept answer or by asking.
@@ -129,10 +123,7 @@ impl Desk {
         let known = self.stale(&digest).await.is_some();
         match self.inquire(token, known).await {
             Ok(answer) => {
-                let kept = Kept {
-                    answer: answer.clone(),
-                    at: self.clock.now(),
-                };
+                let kept = Kept { answer: answer.clone(), at: self.clock.now() };
                 self.answers.insert(digest, kept).await;
                 answer.outcome()
             }
@@ -229,10 +220,7 @@ mod tests {
     async fn a_flight_that_starts_late_takes_the_answer_of_the_one_before() {
         let nobody_there = "http://127.0.0.1:9";
         let platform = Platform::new(nobody_there, &auth(), Monotonic::from_now()).expect("valid");
-        let kept = Kept {
-            answer: Answer::No,
-            at: platform.desk.clock.now(),
-        };
+        let kept = Kept { answer: Answer::No, at: platform.desk.clock.now() };
         platform.desk.answers.insert([7; 32], kept).await;
 
         let outcome = platform.desk.settle("t", [7; 32]).await;

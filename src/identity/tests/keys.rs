@@ -15,19 +15,13 @@ fn error(auth: &config::Auth) -> IdentityError {
 }
 
 fn public_key(text_or_path: &str) -> config::Auth {
-    config::Auth {
-        jwt_public_key: Some(text_or_path.to_owned()),
-        ..auth()
-    }
+    config::Auth { jwt_public_key: Some(text_or_path.to_owned()), ..auth() }
 }
 
 #[test]
 fn a_short_or_empty_secret_refuses_the_start() {
     for secret in ["", "s3cr3t", "0123456789abcdef0123456789abcde", RSA_PUB, RSA] {
-        let auth = config::Auth {
-            jwt_secret: Some(secret.into()),
-            ..auth()
-        };
+        let auth = config::Auth { jwt_secret: Some(secret.into()), ..auth() };
         let shown = format!("{0} {0:?}", error(&auth));
         assert!(shown.starts_with("CRM_JWT_SECRET "), "{shown}");
         assert!(secret.is_empty() || !shown.contains(secret), "{shown}");
@@ -54,10 +48,7 @@ fn unusable_public_keys_refuse_the_start_and_say_why() {
     ];
     for (text, says) in table {
         let shown = format!("{0} {0:?}", error(&public_key(text)));
-        assert!(
-            shown.starts_with("CRM_JWT_PUBLIC_KEY ") && shown.contains(says),
-            "{text}: {shown}"
-        );
+        assert!(shown.starts_with("CRM_JWT_PUBLIC_KEY ") && shown.contains(says), "{text}: {shown}");
         assert!(text.is_empty() || !shown.contains(text), "{shown}");
     }
 }
@@ -85,10 +76,7 @@ async fn a_public_key_comes_as_text_or_file_in_either_form() {
 #[tokio::test]
 async fn several_public_keys_and_a_secret_work_side_by_side() {
     let pems = format!("{RSA_OTHER_PUB}{RSA_PUB}\n{P256_PUB}");
-    let identity = identity(&config::Auth {
-        jwt_secret: Some(SECRET.into()),
-        ..public_key(&pems)
-    });
+    let identity = identity(&config::Auth { jwt_secret: Some(SECRET.into()), ..public_key(&pems) });
     let tokens = [
         signed_with(Algorithm::RS256, &claims()),
         signed_with(Algorithm::ES256, &claims()),
@@ -103,41 +91,11 @@ async fn several_public_keys_and_a_secret_work_side_by_side() {
 fn settings_that_are_set_but_blank_refuse_the_start() {
     let blank = || Some(" ".to_owned());
     let table = [
-        (
-            "CRM_JWT_ISSUER",
-            config::Auth {
-                jwt_issuer: blank(),
-                ..with_secret()
-            },
-        ),
-        (
-            "CRM_JWT_AUDIENCE",
-            config::Auth {
-                jwt_audience: blank(),
-                ..with_secret()
-            },
-        ),
-        (
-            "CRM_JWT_TENANT_CLAIM",
-            config::Auth {
-                jwt_tenant_claim: blank(),
-                ..with_secret()
-            },
-        ),
-        (
-            "PLATFORM_AUTH_URL",
-            config::Auth {
-                platform_url: blank(),
-                ..auth()
-            },
-        ),
-        (
-            "CRM_SERVICE_TOKENS",
-            config::Auth {
-                service_tokens: Some("".into()),
-                ..auth()
-            },
-        ),
+        ("CRM_JWT_ISSUER", config::Auth { jwt_issuer: blank(), ..with_secret() }),
+        ("CRM_JWT_AUDIENCE", config::Auth { jwt_audience: blank(), ..with_secret() }),
+        ("CRM_JWT_TENANT_CLAIM", config::Auth { jwt_tenant_claim: blank(), ..with_secret() }),
+        ("PLATFORM_AUTH_URL", config::Auth { platform_url: blank(), ..auth() }),
+        ("CRM_SERVICE_TOKENS", config::Auth { service_tokens: Some("".into()), ..auth() }),
     ];
     for (setting, auth) in table {
         assert!(error(&auth).to_string().starts_with(setting), "{setting}");
@@ -156,14 +114,8 @@ fn a_platform_url_is_a_plain_http_address() {
         "http://platform#canary",
         "unix:/run/x",
     ] {
-        let auth = config::Auth {
-            platform_url: Some(url.to_owned()),
-            ..auth()
-        };
+        let auth = config::Auth { platform_url: Some(url.to_owned()), ..auth() };
         let shown = format!("{0} {0:?}", error(&auth));
-        assert!(
-            shown.starts_with("PLATFORM_AUTH_URL ") && !shown.contains("canary"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("PLATFORM_AUTH_URL ") && !shown.contains("canary"), "{shown}");
     }
 }

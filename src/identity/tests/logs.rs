@@ -46,10 +46,7 @@ async fn everything_is_logged() {
         .with_ansi(false)
         .init();
     let upstream = Upstream::start(yes_to_all).await;
-    let identity = identity(&config::Auth {
-        platform_url: Some(upstream.url.clone()),
-        ..with_secret()
-    });
+    let identity = identity(&config::Auth { platform_url: Some(upstream.url.clone()), ..with_secret() });
 
     let canary = |more| hs256(&claims_with(more));
     for token in [
@@ -76,10 +73,7 @@ async fn everything_is_logged() {
     }
 
     let shown = shown(&lines);
-    assert!(
-        shown.contains("a JWT was refused") && shown.contains("the platform gave no answer"),
-        "{shown}"
-    );
+    assert!(shown.contains("a JWT was refused") && shown.contains("the platform gave no answer"), "{shown}");
     assert!(!shown.contains("canary"), "{shown}");
 }
 

@@ -63,17 +63,11 @@ pub(super) fn auth() -> config::Auth {
 }
 
 fn with_secret() -> config::Auth {
-    config::Auth {
-        jwt_secret: Some(SECRET.into()),
-        ..auth()
-    }
+    config::Auth { jwt_secret: Some(SECRET.into()), ..auth() }
 }
 
 fn with_service_tokens(text: &str) -> config::Auth {
-    config::Auth {
-        service_tokens: Some(SecretString::from(text)),
-        ..auth()
-    }
+    config::Auth { service_tokens: Some(SecretString::from(text)), ..auth() }
 }
 
 fn tenants() -> config::Tenants {
@@ -118,12 +112,7 @@ async fn ask(identity: &Identity, token: &str) -> Outcome {
 
 async fn ask_as(identity: &Identity, token: &str, user_id: Option<&str>) -> Outcome {
     let header = format!("Bearer {token}");
-    identity
-        .authenticate(&Credentials {
-            authorization: Some(header.as_bytes()),
-            user_id,
-        })
-        .await
+    identity.authenticate(&Credentials { authorization: Some(header.as_bytes()), user_id }).await
 }
 
 fn user(outcome: Outcome) -> String {
@@ -155,12 +144,7 @@ fn hs256(claims: &Value) -> String {
 
 /// An HS256 token with exactly this header and these claims.
 fn hs256_text(header: &str, claims: &str) -> String {
-    sign(
-        header,
-        claims,
-        Algorithm::HS256,
-        &EncodingKey::from_secret(SECRET.as_bytes()),
-    )
+    sign(header, claims, Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()))
 }
 
 fn sign(header: &str, claims: &str, algorithm: Algorithm, key: &EncodingKey) -> String {
@@ -199,14 +183,7 @@ async fn alone(test: &str, variables: &[(&str, &str)]) -> Result<(), String> {
         child.env_remove(inherited);
     }
     child.envs(variables.iter().copied());
-    let output = tokio::task::spawn_blocking(move || child.output())
-        .await
-        .expect("joined")
-        .expect("run");
+    let output = tokio::task::spawn_blocking(move || child.output()).await.expect("joined").expect("run");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() && said.contains("1 passed") {
-        Ok(())
-    } else {
-        Err(said)
-    }
+    if output.status.success() && said.contains("1 passed") { Ok(()) } else { Err(said) }
 }

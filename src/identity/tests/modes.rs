@@ -24,10 +24,7 @@ async fn without_a_source_any_token_is_an_unbound_admin() {
         );
         assert_eq!(user(ask_as(&identity, "any", Some("li")).await), "li");
         assert_eq!(user(ask_as(&identity, "any", Some("l i")).await), "anonymous");
-        assert_eq!(
-            user(ask_as(&identity, "any", Some(&"x".repeat(129))).await),
-            "anonymous"
-        );
+        assert_eq!(user(ask_as(&identity, "any", Some(&"x".repeat(129))).await), "anonymous");
         let nothing = identity.authenticate(&Credentials::default()).await;
         assert_eq!(nothing, Err(Denied::Missing));
     }
@@ -35,10 +32,7 @@ async fn without_a_source_any_token_is_an_unbound_admin() {
 
 #[tokio::test]
 async fn strict_without_a_source_refuses_every_token() {
-    let identity = identity(&config::Auth {
-        strict: Some(true),
-        ..auth()
-    });
+    let identity = identity(&config::Auth { strict: Some(true), ..auth() });
     assert_eq!(ask_as(&identity, "any", Some("li")).await, Err(Denied::Invalid));
 }
 
@@ -48,21 +42,11 @@ async fn strict_off_opens_nothing_where_a_source_is_configured() {
     let sources = [
         with_service_tokens(&format!("a:{TOKEN}")),
         with_secret(),
-        config::Auth {
-            platform_url: Some(upstream.url.clone()),
-            ..auth()
-        },
+        config::Auth { platform_url: Some(upstream.url.clone()), ..auth() },
     ];
     for source in sources {
-        let identity = identity(&config::Auth {
-            strict: Some(false),
-            ..source
-        });
-        assert_eq!(
-            ask_as(&identity, "any", Some("li")).await,
-            Err(Denied::Invalid),
-            "{identity:?}"
-        );
+        let identity = identity(&config::Auth { strict: Some(false), ..source });
+        assert_eq!(ask_as(&identity, "any", Some("li")).await, Err(Denied::Invalid), "{identity:?}");
     }
 }
 
@@ -73,10 +57,7 @@ fn sources_are_listed_in_the_order_they_are_asked() {
         platform_url: Some("http://127.0.0.1:9".to_owned()),
         ..with_secret()
     };
-    assert_eq!(
-        identity(&all).sources(),
-        [SourceKind::ServiceToken, SourceKind::Jwt, SourceKind::Platform]
-    );
+    assert_eq!(identity(&all).sources(), [SourceKind::ServiceToken, SourceKind::Jwt, SourceKind::Platform]);
     assert_eq!(identity(&with_secret()).sources(), [SourceKind::Jwt]);
 }
 
@@ -96,16 +77,10 @@ async fn only_a_service_acts_for_the_user_of_the_header() {
         let identity = identity(&with_service_tokens(&format!("bot:{TOKEN}{role}@t1")));
         let principal = ask_as(&identity, TOKEN, header).await.expect("a service token");
         assert_eq!(&*principal.user, expected, "{role} {header:?}");
-        assert_eq!(
-            principal.tenants,
-            Binding::To(["t1".parse().expect("an id")].into())
-        );
+        assert_eq!(principal.tenants, Binding::To(["t1".parse().expect("an id")].into()));
     }
     let identity = identity(&with_secret());
-    assert_eq!(
-        user(ask_as(&identity, &hs256(&claims()), Some("li")).await),
-        "zhang"
-    );
+    assert_eq!(user(ask_as(&identity, &hs256(&claims()), Some("li")).await), "zhang");
 }
 
 #[tokio::test]
@@ -123,10 +98,7 @@ async fn a_service_token_is_never_sent_anywhere() {
 
 #[tokio::test]
 async fn strict_binding_refuses_whoever_names_no_tenant() {
-    let strict = config::Tenants {
-        binding: config::Binding::Strict,
-        ..tenants()
-    };
+    let strict = config::Tenants { binding: config::Binding::Strict, ..tenants() };
     let id = "acme".parse().expect("an id");
     let anyone = Identity::new(&auth(), &strict, clock()).expect("valid");
     let principal = ask(&anyone, "any").await.expect("anyone");

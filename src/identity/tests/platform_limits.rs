@@ -6,10 +6,7 @@ use super::upstream::{Act, Upstream, respond, yes_to_all};
 use super::*;
 
 fn auth_at(upstream: &Upstream) -> config::Auth {
-    config::Auth {
-        platform_url: Some(upstream.url.clone()),
-        ..auth()
-    }
+    config::Auth { platform_url: Some(upstream.url.clone()), ..auth() }
 }
 
 fn is_outage(outcome: &Outcome) -> bool {
@@ -58,10 +55,7 @@ async fn a_revoked_token_dies_within_a_minute_and_stays_dead_in_an_outage() {
     uptime.pass(11);
 
     let outcome = ask(&identity, "u").await;
-    assert!(
-        is_outage(&outcome),
-        "the yes before the no must not come back: {outcome:?}"
-    );
+    assert!(is_outage(&outcome), "the yes before the no must not come back: {outcome:?}");
 }
 
 #[tokio::test]
@@ -120,10 +114,7 @@ async fn nobody_gets_another_callers_answer() {
 #[tokio::test]
 async fn no_more_answers_are_kept_than_configured() {
     let upstream = Upstream::start(yes_to_all).await;
-    let identity = identity(&config::Auth {
-        platform_cache: 8,
-        ..auth_at(&upstream)
-    });
+    let identity = identity(&config::Auth { platform_cache: 8, ..auth_at(&upstream) });
     for _ in 0..2 {
         for number in 0..300 {
             assert!(ask(&identity, &format!("user-{number}")).await.is_ok());
@@ -149,10 +140,7 @@ async fn at_most_64_questions_are_under_way() {
 #[tokio::test]
 async fn waiting_for_a_seat_counts_against_the_deadline() {
     let upstream = Upstream::start(slow_yes).await;
-    let auth = config::Auth {
-        platform_timeout: Duration::from_millis(190),
-        ..auth_at(&upstream)
-    };
+    let auth = config::Auth { platform_timeout: Duration::from_millis(190), ..auth_at(&upstream) };
     let identity = identity(&auth);
     // Seated in turns of 64 and answered after 100 ms each, only the first turn is in time.
     let outcomes = join_all((0..200).map(|number| {
@@ -162,10 +150,7 @@ async fn waiting_for_a_seat_counts_against_the_deadline() {
     .await;
     let in_time = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let outages = outcomes.iter().filter(|outcome| is_outage(outcome)).count();
-    assert!(
-        in_time <= 64 && outages == 200 - in_time,
-        "{in_time} in time, {outages} outages"
-    );
+    assert!(in_time <= 64 && outages == 200 - in_time, "{in_time} in time, {outages} outages");
 }
 
 #[tokio::test]
@@ -182,12 +167,7 @@ async fn five_failures_in_a_row_open_the_breaker_for_five_seconds() {
     assert_eq!(upstream.hits(), 6);
     for number in 0..20 {
         let outcome = ask(&identity, &format!("u{number}")).await;
-        assert_eq!(
-            outcome,
-            Err(Denied::Unavailable {
-                retry_after: Duration::from_secs(5)
-            })
-        );
+        assert_eq!(outcome, Err(Denied::Unavailable { retry_after: Duration::from_secs(5) }));
     }
     assert_eq!(user(ask(&identity, "known").await), "known", "a stale yes");
     assert_eq!(upstream.hits(), 6, "the open breaker lets nothing through");
@@ -225,34 +205,17 @@ async fn a_flapping_platform_is_asked_on_and_never_answers_401() {
 #[tokio::test]
 async fn unknown_tokens_have_a_budget_that_known_callers_do_not_touch() {
     let (upstream, uptime) = (Upstream::start(yes_to_all).await, Uptime::default());
-    let auth = config::Auth {
-        platform_unknown_per_minute: 3,
-        ..auth_at(&upstream)
-    };
+    let auth = config::Auth { platform_unknown_per_minute: 3, ..auth_at(&upstream) };
     let identity = uptime.identity(&auth);
     assert!(ask(&identity, "known").await.is_ok());
-    upstream.now(|request| {
-        if request.contains("guess") {
-            respond(401, "")
-        } else {
-            yes_to_all(request)
-        }
-    });
+    upstream.now(|request| if request.contains("guess") { respond(401, "") } else { yes_to_all(request) });
 
     for number in 0..2 {
-        assert_eq!(
-            ask(&identity, &format!("guess{number}")).await,
-            Err(Denied::Invalid)
-        );
+        assert_eq!(ask(&identity, &format!("guess{number}")).await, Err(Denied::Invalid));
     }
     for number in 2..50 {
         let outcome = ask(&identity, &format!("guess{number}")).await;
-        assert_eq!(
-            outcome,
-            Err(Denied::RateLimited {
-                retry_after: Duration::from_secs(20)
-            })
-        );
+        assert_eq!(outcome, Err(Denied::RateLimited { retry_after: Duration::from_secs(20) }));
     }
     assert_eq!(upstream.hits(), 3);
 
@@ -273,10 +236,7 @@ async fn unknown_tokens_have_a_budget_that_known_callers_do_not_touch() {
 #[tokio::test]
 async fn an_open_breaker_does_not_use_up_the_budget() {
     let (upstream, uptime) = (Upstream::always(Act::Close).await, Uptime::default());
-    let identity = uptime.identity(&config::Auth {
-        platform_unknown_per_minute: 6,
-        ..auth_at(&upstream)
-    });
+    let identity = uptime.identity(&config::Auth { platform_unknown_per_minute: 6, ..auth_at(&upstream) });
     for number in 0..50 {
         assert!(is_outage(&ask(&identity, &format!("t{number}")).await));
     }
@@ -297,9 +257,5 @@ async fn the_wall_clock_does_not_prolong_a_yes() {
 
     uptime.pass(60);
 
-    assert_eq!(
-        ask(&identity, "u").await,
-        Err(Denied::Invalid),
-        "the wall clock stands still"
-    );
+    assert_eq!(ask(&identity, "u").await, Err(Denied::Invalid), "the wall clock stands still");
 }

@@ -8,10 +8,7 @@ use crate::identity::SourceKind;
 
 async fn platform_and(auth: config::Auth) -> (Upstream, Identity) {
     let upstream = Upstream::start(yes_to_all).await;
-    let identity = identity(&config::Auth {
-        platform_url: Some(upstream.url.clone()),
-        ..auth
-    });
+    let identity = identity(&config::Auth { platform_url: Some(upstream.url.clone()), ..auth });
     (upstream, identity)
 }
 
@@ -39,10 +36,7 @@ async fn a_local_failure_is_final_even_if_the_platform_says_yes_to_all() {
         ("typ", header(r#"{"alg":"HS256","typ":"x"}"#)),
         ("alg twice", header(r#"{"alg":"HS256","alg":"ES256"}"#)),
         ("alg none", header(r#"{"alg":"none"}"#)),
-        (
-            "alg NONE without signature",
-            format!("{}.{}.", base64url(r#"{"alg":"NONE"}"#), base64url("{}")),
-        ),
+        ("alg NONE without signature", format!("{}.{}.", base64url(r#"{"alg":"NONE"}"#), base64url("{}"))),
         ("alg number", header(r#"{"alg":1}"#)),
     ];
     for (name, token) in tokens {
@@ -54,26 +48,14 @@ async fn a_local_failure_is_final_even_if_the_platform_says_yes_to_all() {
 
 #[tokio::test]
 async fn tokens_of_another_issuer_or_algorithm_are_the_platforms() {
-    let (upstream, identity) = platform_and(config::Auth {
-        jwt_issuer: Some("ours".to_owned()),
-        ..with_secret()
-    })
-    .await;
+    let (upstream, identity) =
+        platform_and(config::Auth { jwt_issuer: Some("ours".to_owned()), ..with_secret() }).await;
     let tokens = [
         ("another issuer", hs256(&claims_with(json!({"iss": "theirs"})))),
         ("no issuer", hs256(&claims())),
-        (
-            "issuer of another type",
-            hs256(&claims_with(json!({"iss": ["ours"]}))),
-        ),
-        (
-            "another algorithm",
-            signed_with(Algorithm::RS256, &claims_with(json!({"iss": "ours"}))),
-        ),
-        (
-            "unknown algorithm",
-            hs256_text(r#"{"alg":"X1"}"#, r#"{"iss":"ours"}"#),
-        ),
+        ("issuer of another type", hs256(&claims_with(json!({"iss": ["ours"]})))),
+        ("another algorithm", signed_with(Algorithm::RS256, &claims_with(json!({"iss": "ours"})))),
+        ("unknown algorithm", hs256_text(r#"{"alg":"X1"}"#, r#"{"iss":"ours"}"#)),
         ("opaque", "0123456789abcdef0123456789abcdef".to_owned()),
         ("three words", "a.b.c".to_owned()),
         ("encrypted", "e30.e30.e30.e30.e30".to_owned()),
@@ -91,17 +73,11 @@ async fn tokens_of_another_issuer_or_algorithm_are_the_platforms() {
 async fn the_platforms_word_counts_for_its_tokens_not_the_claims() {
     let (upstream, identity) = platform_and(with_secret()).await;
     upstream.now(|_| respond(200, r#"{"username":"wang","role":"readonly"}"#));
-    let token = signed_with(
-        Algorithm::RS256,
-        &claims_with(json!({"role": "admin", "tenantId": "acme"})),
-    );
+    let token = signed_with(Algorithm::RS256, &claims_with(json!({"role": "admin", "tenantId": "acme"})));
 
     let principal = ask(&identity, &token).await.expect("a yes");
 
-    assert_eq!(
-        (&*principal.user, principal.role),
-        ("wang", crate::identity::Role::Readonly)
-    );
+    assert_eq!((&*principal.user, principal.role), ("wang", crate::identity::Role::Readonly));
     assert_eq!(principal.tenants, crate::identity::Binding::Unbound);
 }
 
@@ -123,10 +99,7 @@ async fn key_holders_do_not_notice_that_the_platform_is_down() {
 
 #[tokio::test]
 async fn without_a_platform_other_tokens_are_refused() {
-    let identity = identity(&config::Auth {
-        jwt_issuer: Some("ours".to_owned()),
-        ..with_secret()
-    });
+    let identity = identity(&config::Auth { jwt_issuer: Some("ours".to_owned()), ..with_secret() });
     for token in [
         "opaque".to_owned(),
         "a.b.c".to_owned(),

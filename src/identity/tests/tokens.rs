@@ -12,11 +12,7 @@ async fn accepted(auth: &config::Auth, tokens: &[(&str, String)]) {
     let identity = identity(auth);
     for (name, token) in tokens {
         let outcome = ask(&identity, token).await;
-        assert_eq!(
-            outcome.map(|principal| principal.user.to_string()).as_deref(),
-            Ok("zhang"),
-            "{name}"
-        );
+        assert_eq!(outcome.map(|principal| principal.user.to_string()).as_deref(), Ok("zhang"), "{name}");
     }
 }
 
@@ -46,31 +42,16 @@ async fn each_kind_of_key_accepts_its_algorithms_and_no_other() {
         Algorithm::EdDSA,
     ];
     let keys: [(&str, &[Algorithm]); 4] = [
-        (
-            RSA_PUB,
-            &[
-                Algorithm::RS256,
-                Algorithm::RS384,
-                Algorithm::RS512,
-                Algorithm::PS256,
-            ],
-        ),
+        (RSA_PUB, &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256]),
         (P256_PUB, &[Algorithm::ES256]),
         (P384_PUB, &[Algorithm::ES384]),
         (ED25519_PUB, &[Algorithm::EdDSA]),
     ];
     for (pem, own) in keys {
-        let identity = identity(&config::Auth {
-            jwt_public_key: Some(pem.to_owned()),
-            ..auth()
-        });
+        let identity = identity(&config::Auth { jwt_public_key: Some(pem.to_owned()), ..auth() });
         for algorithm in all {
             let outcome = ask(&identity, &signed_with(algorithm, &claims())).await;
-            assert_eq!(
-                outcome.is_ok(),
-                own.contains(&algorithm),
-                "{algorithm:?} with {own:?}"
-            );
+            assert_eq!(outcome.is_ok(), own.contains(&algorithm), "{algorithm:?} with {own:?}");
         }
         assert_eq!(ask(&identity, &hs256(&claims())).await, Err(Denied::Invalid));
     }
@@ -79,27 +60,16 @@ async fn each_kind_of_key_accepts_its_algorithms_and_no_other() {
 #[tokio::test]
 async fn a_public_key_is_nobodys_hmac_secret() {
     for pem in [RSA_PUB, P256_PUB, ED25519_PUB] {
-        let identity = identity(&config::Auth {
-            jwt_public_key: Some(pem.to_owned()),
-            ..auth()
-        });
+        let identity = identity(&config::Auth { jwt_public_key: Some(pem.to_owned()), ..auth() });
         let der: Vec<u8> = base64::engine::general_purpose::STANDARD
-            .decode(
-                pem.lines()
-                    .filter(|line| !line.starts_with('-'))
-                    .collect::<String>(),
-            )
+            .decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())
             .expect("base64");
         for secret in [pem.as_bytes(), pem.trim_end().as_bytes(), &der] {
             let key = EncodingKey::from_secret(secret);
             for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
                 let header = json!({"alg": algorithm}).to_string();
                 let token = sign(&header, &claims().to_string(), algorithm, &key);
-                assert_eq!(
-                    ask(&identity, &token).await,
-                    Err(Denied::Invalid),
-                    "{algorithm:?}"
-                );
+                assert_eq!(ask(&identity, &token).await, Err(Denied::Invalid), "{algorithm:?}");
             }
         }
     }
@@ -107,14 +77,8 @@ async fn a_public_key_is_nobodys_hmac_secret() {
 
 #[tokio::test]
 async fn a_key_of_the_same_kind_proves_nothing_of_another() {
-    let identity = identity(&config::Auth {
-        jwt_public_key: Some(RSA_OTHER_PUB.to_owned()),
-        ..auth()
-    });
-    assert_eq!(
-        ask(&identity, &signed_with(Algorithm::RS256, &claims())).await,
-        Err(Denied::Invalid)
-    );
+    let identity = identity(&config::Auth { jwt_public_key: Some(RSA_OTHER_PUB.to_owned()), ..auth() });
+    assert_eq!(ask(&identity, &signed_with(Algorithm::RS256, &claims())).await, Err(Denied::Invalid));
 }
 
 #[tokio::test]
@@ -142,10 +106,7 @@ async fn refuses_a_header_that_is_not_right() {
     refused(
         &with_secret(),
         &[
-            (
-                "alg none, unsigned",
-                format!("{}.{}.", base64url(r#"{"alg":"none"}"#), base64url(&text)),
-            ),
+            ("alg none, unsigned", format!("{}.{}.", base64url(r#"{"alg":"none"}"#), base64url(&text))),
             ("alg None, signed", header(r#"{"alg":"None"}"#)),
             ("alg nOnE, signed", header(r#"{"alg":"nOnE"}"#)),
             ("alg HS384", header(r#"{"alg":"HS384"}"#)),
@@ -208,25 +169,16 @@ async fn refuses_wrong_times() {
         &[
             ("no exp", hs256(&claims_with(json!({"exp": null})))),
             ("exp null", raw(r#"{"sub":"zhang","exp":null}"#)),
-            (
-                "exp text",
-                hs256(&claims_with(json!({"exp": (NOW + 600).to_string()}))),
-            ),
+            ("exp text", hs256(&claims_with(json!({"exp": (NOW + 600).to_string()})))),
             ("exp bool", hs256(&claims_with(json!({"exp": true})))),
             ("exp array", hs256(&claims_with(json!({"exp": [NOW + 600]})))),
             ("exp beyond numbers", raw(r#"{"sub":"zhang","exp":1e999}"#)),
             ("exp zero", hs256(&claims_with(json!({"exp": 0})))),
             ("exp negative", hs256(&claims_with(json!({"exp": -1})))),
             ("exp beyond negative", raw(r#"{"sub":"zhang","exp":-1e300}"#)),
-            (
-                "exp twice",
-                raw(&format!(r#"{{"sub":"zhang","exp":0,"exp":{}}}"#, NOW + 600)),
-            ),
+            ("exp twice", raw(&format!(r#"{{"sub":"zhang","exp":0,"exp":{}}}"#, NOW + 600))),
             ("nbf text", hs256(&claims_with(json!({"nbf": "0"})))),
-            (
-                "nbf null",
-                raw(&format!(r#"{{"sub":"zhang","exp":{},"nbf":null}}"#, NOW + 600)),
-            ),
+            ("nbf null", raw(&format!(r#"{{"sub":"zhang","exp":{},"nbf":null}}"#, NOW + 600))),
             ("nbf far ahead", hs256(&claims_with(json!({"nbf": u64::MAX})))),
             ("iat text", hs256(&claims_with(json!({"iat": "0"})))),
             ("iat far ahead", hs256(&claims_with(json!({"iat": 1e300})))),
@@ -248,11 +200,7 @@ async fn times_have_thirty_seconds_of_leeway_and_not_one_more() {
     ];
     let identity = identity(&with_secret());
     for (more, valid) in table {
-        assert_eq!(
-            ask(&identity, &hs256(&claims_with(more.clone()))).await.is_ok(),
-            valid,
-            "{more}"
-        );
+        assert_eq!(ask(&identity, &hs256(&claims_with(more.clone()))).await.is_ok(), valid, "{more}");
     }
 }
 
@@ -272,19 +220,9 @@ async fn a_token_expires_by_the_injected_clock() {
 
 #[tokio::test]
 async fn a_configured_audience_is_required() {
-    let auth = config::Auth {
-        jwt_audience: Some("crm".to_owned()),
-        ..with_secret()
-    };
+    let auth = config::Auth { jwt_audience: Some("crm".to_owned()), ..with_secret() };
     let token = |aud: Value| hs256(&claims_with(json!({"aud": aud})));
-    accepted(
-        &auth,
-        &[
-            ("text", token(json!("crm"))),
-            ("list", token(json!(["erp", "crm"]))),
-        ],
-    )
-    .await;
+    accepted(&auth, &[("text", token(json!("crm"))), ("list", token(json!(["erp", "crm"])))]).await;
     refused(
         &auth,
         &[
@@ -297,13 +235,7 @@ async fn a_configured_audience_is_required() {
             ("nested list", token(json!([["crm"]]))),
             ("object", token(json!({"crm": true}))),
             ("number", token(json!(5))),
-            (
-                "null",
-                hs256_text(
-                    HEADER,
-                    &format!(r#"{{"sub":"zhang","exp":{},"aud":null}}"#, NOW + 600),
-                ),
-            ),
+            ("null", hs256_text(HEADER, &format!(r#"{{"sub":"zhang","exp":{},"aud":null}}"#, NOW + 600))),
         ],
     )
     .await;
@@ -311,10 +243,7 @@ async fn a_configured_audience_is_required() {
 
 #[tokio::test]
 async fn a_configured_issuer_is_required() {
-    let auth = config::Auth {
-        jwt_issuer: Some("https://id.example".to_owned()),
-        ..with_secret()
-    };
+    let auth = config::Auth { jwt_issuer: Some("https://id.example".to_owned()), ..with_secret() };
     let token = |iss: Value| hs256(&claims_with(json!({"iss": iss})));
     accepted(&auth, &[("text", token(json!("https://id.example")))]).await;
     refused(
@@ -325,13 +254,7 @@ async fn a_configured_issuer_is_required() {
             ("list", token(json!(["https://id.example"]))),
             ("number", token(json!(5))),
             ("object", token(json!({"https://id.example": 1}))),
-            (
-                "null",
-                hs256_text(
-                    HEADER,
-                    &format!(r#"{{"sub":"zhang","exp":{},"iss":null}}"#, NOW + 600),
-                ),
-            ),
+            ("null", hs256_text(HEADER, &format!(r#"{{"sub":"zhang","exp":{},"iss":null}}"#, NOW + 600))),
         ],
     )
     .await;
@@ -353,10 +276,7 @@ async fn refuses_claims_of_the_wrong_type() {
             ("tenant empty", with(json!({"tid": ""}))),
             ("tenant path", with(json!({"tenant_id": "../a"}))),
             ("tenant list where one is due", with(json!({"tid": ["a"]}))),
-            (
-                "tenants that disagree",
-                with(json!({"tenantId": "a", "tid": "b"})),
-            ),
+            ("tenants that disagree", with(json!({"tenantId": "a", "tid": "b"}))),
             ("role number", with(json!({"role": 1}))),
             ("cells text", with(json!({"allowedCells": "crm"}))),
             ("scope number", with(json!({"dataScope": 1}))),
@@ -370,10 +290,7 @@ async fn refuses_claims_of_the_wrong_type() {
 
 #[tokio::test]
 async fn the_claims_become_the_principal() {
-    let auth = config::Auth {
-        jwt_tenant_claim: Some("https://id.example/org".to_owned()),
-        ..with_secret()
-    };
+    let auth = config::Auth { jwt_tenant_claim: Some("https://id.example/org".to_owned()), ..with_secret() };
     let identity = identity(&auth);
     let token = hs256(&claims_with(json!({
         "tid": "acme", "https://id.example/org": ["acme"], "roles": ["x", "manager"],
@@ -395,19 +312,13 @@ async fn the_claims_become_the_principal() {
     let several = hs256(&claims_with(json!({"https://id.example/org": ["a", "b"]})));
     let bound = Binding::To(["a", "b"].map(|id| id.parse().expect("an id")).into());
     assert_eq!(ask(&identity, &several).await.expect("valid").tenants, bound);
-    assert_eq!(
-        ask(&identity, &hs256(&claims())).await.expect("valid").tenants,
-        Binding::Unbound
-    );
+    assert_eq!(ask(&identity, &hs256(&claims())).await.expect("valid").tenants, Binding::Unbound);
 }
 
 #[tokio::test]
 async fn cells_without_crm_are_forbidden_to_all_but_admins() {
     let identity = identity(&with_secret());
     let token = |role: &str| hs256(&claims_with(json!({"allowedCells": ["erp"], "role": role})));
-    assert_eq!(
-        ask(&identity, &token("manager")).await,
-        Err(Denied::CellNotAllowed)
-    );
+    assert_eq!(ask(&identity, &token("manager")).await, Err(Denied::CellNotAllowed));
     assert!(ask(&identity, &token("admin")).await.is_ok());
 }

@@ -37,16 +37,11 @@ pub(super) fn respond_with(status: u16, headers: &str, body: &str) -> Act {
 /// The yes of a platform that knows everyone: the user's name is the token.
 pub(super) fn yes_to_all(request: &str) -> Act {
     let token = bearer(request).unwrap_or("nobody");
-    respond(
-        200,
-        &format!(r#"{{"username":"{token}","role":"client","allowedCells":["crm"]}}"#),
-    )
+    respond(200, &format!(r#"{{"username":"{token}","role":"client","allowedCells":["crm"]}}"#))
 }
 
 pub(super) fn bearer(request: &str) -> Option<&str> {
-    request
-        .lines()
-        .find_map(|line| line.strip_prefix("authorization: Bearer "))
+    request.lines().find_map(|line| line.strip_prefix("authorization: Bearer "))
 }
 
 pub(super) struct Upstream {
@@ -134,9 +129,7 @@ async fn serve(mut stream: TcpStream, requests: &Mutex<Vec<String>>, act: &Mutex
             drop(stream.write_all(bytes.as_bytes()).await);
         }
         Act::Flood => {
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
             let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
             while stream.write_all(chunk.as_bytes()).await.is_ok() {}
         }

@@ -50,15 +50,8 @@ impl Connection {
         let deadline = Deadline::default();
         let watched = deadline.clone();
         // Once, at opening: `lock_handle` on every request deadlocks in sqlx 0.9 after 51 calls.
-        inner
-            .lock_handle()
-            .await?
-            .set_progress_handler(PROGRESS_STEP, move || !watched.is_over());
-        Ok(Self {
-            inner,
-            deadline,
-            counters,
-        })
+        inner.lock_handle().await?.set_progress_handler(PROGRESS_STEP, move || !watched.is_over());
+        Ok(Self { inner, deadline, counters })
     }
 
     pub(crate) fn raw(&mut self) -> &mut SqliteConnection {
@@ -76,10 +69,7 @@ impl Connection {
     /// Closes the file and waits until it is closed; an open transaction is rolled back.
     pub(crate) async fn close(self) {
         if let Err(error) = self.inner.close().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "closing a tenant's connection failed"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "closing a tenant's connection failed");
         }
     }
 }
@@ -102,10 +92,9 @@ fn options(path: &Path, role: Role) -> SqliteConnectOptions {
             .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT)
             .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
             .pragma("secure_delete", "fast"),
-        Role::Reader => base
-            .busy_timeout(Duration::from_secs(2))
-            .statement_cache_capacity(32)
-            .pragma("query_only", "on"),
+        Role::Reader => {
+            base.busy_timeout(Duration::from_secs(2)).statement_cache_capacity(32).pragma("query_only", "on")
+        }
         Role::Immutable => base.immutable(true).read_only(true).statement_cache_capacity(32),
     }
 }
@@ -120,10 +109,7 @@ pub(super) struct Deadline {
 
 impl Default for Deadline {
     fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            over_at: Arc::default(),
-        }
+        Self { start: Instant::now(), over_at: Arc::default() }
     }
 }
 
@@ -131,8 +117,7 @@ impl Deadline {
     /// Statements that still run after `limit` from now are interrupted.
     pub(super) fn set(&self, limit: Duration) {
         let over_at = (self.start.elapsed() + limit).as_micros().max(1);
-        self.over_at
-            .store(u64::try_from(over_at).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.over_at.store(u64::try_from(over_at).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Statements may run for as long as they need.

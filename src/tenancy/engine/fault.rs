@@ -106,10 +106,7 @@ impl From<Fault> for Reason {
 /// statement that was refused is a defect of this program, not of the tenant's file.
 pub(super) fn settle(error: StoreError, fault: Option<Fault>) -> StoreError {
     let Some(fault) = fault else { return error };
-    tracing::warn!(
-        error = &error as &dyn std::error::Error,
-        "a unit of work met a fault"
-    );
+    tracing::warn!(error = &error as &dyn std::error::Error, "a unit of work met a fault");
     Unavailable::not_written(fault.into()).into()
 }
 
@@ -119,9 +116,6 @@ pub(super) fn open_failed(error: Error, condition: &Condition) -> Unavailable {
         condition.quarantine(Quarantine::Corrupt);
         return super::quarantined(Quarantine::Corrupt);
     }
-    tracing::warn!(
-        error = &error as &dyn std::error::Error,
-        "a tenant's file could not be opened"
-    );
+    tracing::warn!(error = &error as &dyn std::error::Error, "a tenant's file could not be opened");
     Unavailable::not_written(Reason::CannotOpen(Arc::new(error)))
 }

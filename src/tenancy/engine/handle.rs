@@ -143,20 +143,12 @@ impl Read {
             ));
         }
         let text = sql.as_str();
-        if text
-            .as_bytes()
-            .windows(8)
-            .any(|word| word.eq_ignore_ascii_case(b"rollback"))
-        {
+        if text.as_bytes().windows(8).any(|word| word.eq_ignore_ascii_case(b"rollback")) {
             return Err(sqlx::Error::Protocol(
                 "refused: the transaction is not the unit's to roll back".into(),
             ));
         }
-        for statement in text
-            .split(';')
-            .map(str::trim_start)
-            .filter(|part| !part.is_empty())
-        {
+        for statement in text.split(';').map(str::trim_start).filter(|part| !part.is_empty()) {
             match statement_kind(statement) {
                 Some(Kind::Query) => {}
                 // A common table expression may precede a change; a reader's connection is `query_only`.
@@ -166,9 +158,7 @@ impl Read {
                     return Err(sqlx::Error::Protocol("refused: this unit may only read".into()));
                 }
                 None => {
-                    return Err(sqlx::Error::Protocol(
-                        "refused: not a query or a change of rows".into(),
-                    ));
+                    return Err(sqlx::Error::Protocol("refused: not a query or a change of rows".into()));
                 }
             }
         }
@@ -180,19 +170,14 @@ impl Read {
         if prefix == Prefix::None {
             Ok(sql.clone())
         } else {
-            Ok(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(
-                [prefix.sql(), text].concat(),
-            )))
+            Ok(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe([prefix.sql(), text].concat())))
         }
     }
 
     /// Splits the handle into what runs a statement and what watches it.
     fn parts(&mut self) -> (&mut SqliteConnection, Watch<'_>) {
-        let watch = Watch {
-            fault: &mut self.fault,
-            unanswered: &mut self.unanswered,
-            writable: self.writable,
-        };
+        let watch =
+            Watch { fault: &mut self.fault, unanswered: &mut self.unanswered, writable: self.writable };
         (self.connection.raw(), watch)
     }
 }
@@ -204,9 +189,7 @@ enum Kind {
 }
 
 fn statement_kind(statement: &str) -> Option<Kind> {
-    let end = statement
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(statement.len());
+    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
     let word = &statement[..end];
     let is = |name: &str| word.eq_ignore_ascii_case(name);
     if is("select") {
@@ -230,11 +213,7 @@ impl fmt::Debug for Read {
 }
 
 /// A statement with its arguments, taken out of sqlx's query object so that its text can be replaced.
-type Prepared = (
-    SqlStr,
-    Result<Option<sqlx::sqlite::SqliteArguments>, sqlx::Error>,
-    bool,
-);
+type Prepared = (SqlStr, Result<Option<sqlx::sqlite::SqliteArguments>, sqlx::Error>, bool);
 
 fn take<'q, E: Execute<'q, Sqlite>>(mut query: E) -> Prepared {
     let arguments = query.take_arguments().map_err(sqlx::Error::Encode);
@@ -307,10 +286,7 @@ impl<'c> Executor<'c> for &'c mut Read {
         'c: 'e,
     {
         let (connection, mut watch) = self.parts();
-        connection
-            .prepare_with(sql, parameters)
-            .inspect_err(move |error| watch.failed(error))
-            .boxed()
+        connection.prepare_with(sql, parameters).inspect_err(move |error| watch.failed(error)).boxed()
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Sqlite>, sqlx::Error>>
@@ -358,18 +334,8 @@ pub struct Write {
 impl Write {
     pub(super) fn new(mut read: Read, shared: &Shared) -> Self {
         read.writable = true;
-        let Shared {
-            clock, ids, masking, ..
-        } = shared.clone();
-        Self {
-            read,
-            now: clock.now(),
-            clock,
-            actor: Actor::default(),
-            changes: Vec::new(),
-            ids,
-            masking,
-        }
+        let Shared { clock, ids, masking, .. } = shared.clone();
+        Self { read, now: clock.now(), clock, actor: Actor::default(), changes: Vec::new(), ids, masking }
     }
 
     /// Prepares the handle for the next unit.
@@ -429,10 +395,7 @@ impl DerefMut for Write {
 
 impl fmt::Debug for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Write")
-            .field("now", &self.now)
-            .field("read", &self.read)
-            .finish_non_exhaustive()
+        f.debug_struct("Write").field("now", &self.now).field("read", &self.read).finish_non_exhaustive()
     }
 }
 

@@ -207,12 +207,7 @@ impl Entries {
         now: Timestamp,
     ) -> Result<(), serde_json::Error> {
         let IdempotencyKey { key, fingerprint } = key;
-        self.idempotency.push(&IdempotencyRow {
-            key,
-            fingerprint,
-            response,
-            at: now.millis(),
-        })
+        self.idempotency.push(&IdempotencyRow { key, fingerprint, response, at: now.millis() })
     }
 
     /// The three parameters of [`COMMIT`].
@@ -225,11 +220,7 @@ impl Entries {
 pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::Error> {
     Ok((
         row.try_get(0)?,
-        Stored {
-            fingerprint: row.try_get(1)?,
-            response: row.try_get(2)?,
-            is_durable: true,
-        },
+        Stored { fingerprint: row.try_get(1)?, response: row.try_get(2)?, is_durable: true },
     ))
 }
 

@@ -92,8 +92,7 @@ pub(super) struct OpenFile {
 impl OpenFile {
     /// Whether the path still leads to the file that was opened. Only `stat`: opening a live file drops SQLite's locks.
     fn is_in_place(&self) -> bool {
-        self.identity
-            .is_none_or(|identity| file_identity(&self.path) == Some(identity))
+        self.identity.is_none_or(|identity| file_identity(&self.path) == Some(identity))
     }
 
     /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
@@ -198,12 +197,7 @@ impl TenantDb {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
         });
-        Self {
-            writes: Some(writes),
-            reads,
-            condition,
-            running: RunningKeys::default(),
-        }
+        Self { writes: Some(writes), reads, condition, running: RunningKeys::default() }
     }
 
     /// Starts a reader over a file that nobody changes.
@@ -212,20 +206,8 @@ impl TenantDb {
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let file = OpenFile { path, identity: None };
         let (closed, _) = oneshot::channel();
-        tokio::spawn(reader::run(
-            jobs,
-            file,
-            reader,
-            shared.clone(),
-            condition.clone(),
-            closed,
-        ));
-        Self {
-            writes: None,
-            reads,
-            condition,
-            running: RunningKeys::default(),
-        }
+        tokio::spawn(reader::run(jobs, file, reader, shared.clone(), condition.clone(), closed));
+        Self { writes: None, reads, condition, running: RunningKeys::default() }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the
@@ -260,9 +242,7 @@ impl TenantDb {
         })?;
         let lost = || StoreError::from(Unavailable::unknown(Reason::Stopping));
         if is_twin {
-            let waited = tokio::time::timeout(TWIN_WAIT, answer)
-                .await
-                .map_err(|_| StoreError::InProgress)?;
+            let waited = tokio::time::timeout(TWIN_WAIT, answer).await.map_err(|_| StoreError::InProgress)?;
             return waited.map_err(|_| lost())?;
         }
         answer.await.map_err(|_| lost())?
@@ -279,9 +259,7 @@ impl TenantDb {
     {
         let (job, answer) = reader::unit_job(unit);
         self.send_read(job)?;
-        answer
-            .await
-            .map_err(|_| Unavailable::not_written(Reason::Stopping))?
+        answer.await.map_err(|_| Unavailable::not_written(Reason::Stopping))?
     }
 
     /// Reads one record by its id; all point reads that wait together are answered by one statement.
@@ -291,10 +269,7 @@ impl TenantDb {
     pub async fn point_read<P: PointRead>(&self, id: String) -> Result<Option<P>, StoreError> {
         let (job, answer) = reader::point_job::<P>(id);
         self.send_read(job)?;
-        match answer
-            .await
-            .map_err(|_| Unavailable::not_written(Reason::Stopping))??
-        {
+        match answer.await.map_err(|_| Unavailable::not_written(Reason::Stopping))?? {
             Some(row) => Ok(Some(P::from_row(&row)?)),
             None => Ok(None),
         }
@@ -311,9 +286,7 @@ impl TenantDb {
 
 impl fmt::Debug for TenantDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantDb")
-            .field("condition", &self.condition)
-            .finish_non_exhaustive()
+        f.debug_struct("TenantDb").field("condition", &self.condition).finish_non_exhaustive()
     }
 }
 
@@ -334,11 +307,7 @@ impl RunningKeys {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let carriers = entries.entry(key.to_owned()).or_insert(0);
         *carriers += 1;
-        Running {
-            keys: self.clone(),
-            key: key.to_owned(),
-            is_twin: *carriers > 1,
-        }
+        Running { keys: self.clone(), key: key.to_owned(), is_twin: *carriers > 1 }
     }
 }
 

@@ -31,11 +31,7 @@ pub trait PointRead: Sized {
 
 /// What waits for the reader.
 pub(super) enum Job {
-    Point {
-        sql: &'static str,
-        id: String,
-        answer: PointAnswer,
-    },
+    Point { sql: &'static str, id: String, answer: PointAnswer },
     Unit(UnitRun),
 }
 
@@ -47,14 +43,7 @@ pub(super) fn point_job<P: PointRead>(
     id: String,
 ) -> (Job, oneshot::Receiver<Result<Option<SqliteRow>, StoreError>>) {
     let (answer, receiver) = oneshot::channel();
-    (
-        Job::Point {
-            sql: P::SQL,
-            id,
-            answer,
-        },
-        receiver,
-    )
+    (Job::Point { sql: P::SQL, id, answer }, receiver)
 }
 
 pub(super) fn unit_job<T, F>(unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
@@ -76,9 +65,7 @@ where
                 return; // nobody waits for it any more, and a read has no effect
             }
             // The call is inside too: a function may panic before it returns its future.
-            let ran = AssertUnwindSafe(async { unit(&mut *read).await })
-                .catch_unwind()
-                .await;
+            let ran = AssertUnwindSafe(async { unit(&mut *read).await }).catch_unwind().await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));
             let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
@@ -96,11 +83,7 @@ pub(super) async fn run(
     condition: std::sync::Arc<Condition>,
     closed: oneshot::Sender<()>,
 ) {
-    let role = if file.identity.is_some() {
-        Role::Reader
-    } else {
-        Role::Immutable
-    };
+    let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
@@ -179,10 +162,8 @@ async fn answer_points_of(
     let failed = match rows {
         Ok(rows) => {
             for row in rows {
-                let position = row
-                    .try_get::<i64, _>(0)
-                    .ok()
-                    .and_then(|position| usize::try_from(position).ok());
+                let position =
+                    row.try_get::<i64, _>(0).ok().and_then(|position| usize::try_from(position).ok());
                 if let Some(answer) = position.and_then(|position| answers.get_mut(position)?.take()) {
                     let _gone = answer.send(Ok(Some(row)));
                 }

@@ -75,26 +75,12 @@ where
                     Turn::Refuse(why) => Err(why),
                     Turn::Replay(stored) => {
                         let value = serde_json::from_str(&stored)?;
-                        Ok((
-                            Done {
-                                value,
-                                replayed: true,
-                            },
-                            None,
-                        ))
+                        Ok((Done { value, replayed: true }, None))
                     }
                     Turn::Run(write, keep) => {
                         let value = unit(write).await?;
-                        let response = keep
-                            .then(|| serde_json::value::to_raw_value(&value))
-                            .transpose()?;
-                        Ok((
-                            Done {
-                                value,
-                                replayed: false,
-                            },
-                            response,
-                        ))
+                        let response = keep.then(|| serde_json::value::to_raw_value(&value)).transpose()?;
+                        Ok((Done { value, replayed: false }, response))
                     }
                 }
             };
@@ -150,15 +136,7 @@ impl Writer {
     /// A writer without a connection.
     pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
         let unchecked = file.has_wal();
-        Self {
-            file,
-            shared,
-            condition,
-            write: None,
-            unchecked,
-            answers: 0,
-            last_write: Instant::now(),
-        }
+        Self { file, shared, condition, write: None, unchecked, answers: 0, last_write: Instant::now() }
     }
 
     /// Serves `jobs` until all senders are gone, waits for the reader to close, then closes last: a connection that
@@ -191,9 +169,7 @@ impl Writer {
             // Also without a connection: the rows of a discarded one, or of a crashed process, are in the WAL.
             Some(self.last_write + settings.checkpoint_after)
         } else {
-            self.write
-                .as_ref()
-                .map(|_| self.last_write + settings.writer_idle)
+            self.write.as_ref().map(|_| self.last_write + settings.writer_idle)
         }
     }
 
@@ -242,10 +218,7 @@ impl Writer {
         match forgotten {
             Ok(done) => done.rows_affected() > 0,
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "deleting old answers failed"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "deleting old answers failed");
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
                 false
             }
@@ -340,17 +313,11 @@ struct Verdicts {
 
 impl Group {
     async fn run(mut self, write: &mut Write, jobs: &mut Vec<Job>, shared: &Shared) -> Verdicts {
-        let keys: Vec<&str> = jobs
-            .iter()
-            .filter_map(|job| Some(job.key.as_ref()?.key.as_str()))
-            .collect();
+        let keys: Vec<&str> = jobs.iter().filter_map(|job| Some(job.key.as_ref()?.key.as_str())).collect();
         let keys = serde_json::Value::from(keys).to_string();
         if let Err(error) = self.begin(write, keys, shared).await {
             let fault = fault_of(&error).unwrap_or(Fault::Other);
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a write transaction could not begin"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "a write transaction could not begin");
             for job in jobs.drain(..) {
                 refuse(job, Unavailable::not_written(fault.into()).into()).await;
             }
@@ -362,11 +329,7 @@ impl Group {
         {
             if let Err(fault) = self.turn(write, job, shared).await {
                 // The transaction is gone, and with it every unit of the group so far; the rest is refused.
-                let reason = if fault == Fault::Deadline {
-                    Reason::RolledBack
-                } else {
-                    fault.into()
-                };
+                let reason = if fault == Fault::Deadline { Reason::RolledBack } else { fault.into() };
                 let why = Unavailable::not_written(reason);
                 for job in waiting {
                     match self.earlier(&job) {
@@ -387,11 +350,7 @@ impl Group {
         write.changes.clear();
         write.prefix = Prefix::None;
         write.connection().count_statement();
-        let rows = sqlx::query(ledger::BEGIN)
-            .bind(keys)
-            .bind(keep_after)
-            .fetch_all(write.raw())
-            .await?;
+        let rows = sqlx::query(ledger::BEGIN).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
         for row in rows {
             let (key, stored) = ledger::stored_answer(&row)?;
             self.seen.insert(key, stored);
@@ -431,8 +390,7 @@ impl Group {
             tracing::warn!(?fault, "a unit of work met a fault");
             // Whatever the unit returned, it failed. Did the transaction survive?
             write.changes.truncate(mark);
-            self.failed
-                .push((ran.answer, Unavailable::not_written(fault.into())));
+            self.failed.push((ran.answer, Unavailable::not_written(fault.into())));
             let undone = !fault.discards_connection()
                 && write.can_undo_alone()
                 && sqlx::query("rollback to u").execute(write.raw()).await.is_ok();
@@ -499,11 +457,7 @@ impl Group {
             };
         }
         let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
-        let commit = if undo_last {
-            ledger::COMMIT_WITHOUT_LAST
-        } else {
-            ledger::COMMIT
-        };
+        let commit = if undo_last { ledger::COMMIT_WITHOUT_LAST } else { ledger::COMMIT };
         let query = sqlx::query(commit).bind(journal).bind(outbox).bind(idempotency);
         match query.execute(write.raw()).await {
             Ok(_) => {
@@ -513,10 +467,7 @@ impl Group {
             }
             Err(error) => {
                 let fault = fault_of(&error).unwrap_or(Fault::Other);
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "committing a group failed"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "committing a group failed");
                 self.lost(fault, &Unavailable::unknown(fault.into()))
             }
         }
@@ -524,31 +475,14 @@ impl Group {
 
     fn settled(self, committed: bool, discard: Option<Fault>) -> Verdicts {
         let ran = self.ran.into_iter().map(|answer| (answer, Ok(())));
-        let failed = self
-            .failed
-            .into_iter()
-            .map(|(answer, why)| (answer, Err(why.into())));
-        Verdicts {
-            verdicts: ran.chain(failed).collect(),
-            committed,
-            discard,
-        }
+        let failed = self.failed.into_iter().map(|(answer, why)| (answer, Err(why.into())));
+        Verdicts { verdicts: ran.chain(failed).collect(), committed, discard }
     }
 
     /// The transaction is gone: nobody's success stands, and no refusal that may have rested on its rows.
     fn lost(self, fault: Fault, why: &Unavailable) -> Verdicts {
-        let ran = self
-            .ran
-            .into_iter()
-            .map(|answer| (answer, Err(why.clone().into())));
-        let failed = self
-            .failed
-            .into_iter()
-            .map(|(answer, own)| (answer, Err(own.into())));
-        Verdicts {
-            verdicts: ran.chain(failed).collect(),
-            committed: false,
-            discard: Some(fault),
-        }
+        let ran = self.ran.into_iter().map(|answer| (answer, Err(why.clone().into())));
+        let failed = self.failed.into_iter().map(|(answer, own)| (answer, Err(own.into())));
+        Verdicts { verdicts: ran.chain(failed).collect(), committed: false, discard: Some(fault) }
     }
 }

@@ -14,11 +14,7 @@ async fn a_customer_with_every_field_comes_back_in_the_documented_order() {
     let created = client.post("/customers", &everything()).await.expect(201);
 
     let id = created.json()["customerId"].as_str().expect("an id").to_owned();
-    assert_eq!(
-        uuid::Uuid::parse_str(&id).expect("a UUID").get_version_num(),
-        7,
-        "{id}"
-    );
+    assert_eq!(uuid::Uuid::parse_str(&id).expect("a UUID").get_version_num(), 7, "{id}");
     let expected = concat!(
         r#"{"customerId":"ID","tenantId":"acme","name":"华为技术有限公司","contactPhone":"861****5678","#,
         r#""contactEmail":"li.lei@example.com","status":2,"createdAt":"2026-11-22T08:00:00.007Z","#,
@@ -75,12 +71,7 @@ async fn texts_are_trimmed_and_whole_inside() {
     let app = TestApp::start().await;
     let body = json!({"name": " \u{3000}A  B\t", "level": "\n金牌 客户 ", "remark": " a\n\n b "});
 
-    let customer = app
-        .tenant("acme")
-        .post("/customers", &body)
-        .await
-        .expect(201)
-        .json();
+    let customer = app.tenant("acme").post("/customers", &body).await.expect(201).json();
 
     assert_eq!(customer["name"], "A  B");
     assert_eq!(customer["level"], "金牌 客户");
@@ -114,42 +105,26 @@ async fn unknown_fields_are_refused_by_name_on_post_and_patch() {
     let client = app.tenant("acme");
     let id = client.create_customer("A").await;
 
-    for field in [
-        "nickname",
-        "contact_phone",
-        "Name",
-        "deletedAt",
-        "name_key",
-        "seq",
-    ] {
+    for field in ["nickname", "contact_phone", "Name", "deletedAt", "name_key", "seq"] {
         let body = json!({"name": "B", field: "x"});
-        for answer in [
-            client.post("/customers", &body).await,
-            client.patch(&format!("/customers/{id}"), &body).await,
-        ] {
+        for answer in
+            [client.post("/customers", &body).await, client.patch(&format!("/customers/{id}"), &body).await]
+        {
             let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
             assert_eq!(answer["errors"][0]["field"], field);
             assert_eq!(answer["errors"][0]["code"], "UNKNOWN_FIELD");
         }
     }
     let unchanged = client.get(&format!("/customers/{id}")).await.json();
-    assert_eq!(
-        (&unchanged["name"], &unchanged["version"]),
-        (&json!("A"), &json!(1))
-    );
+    assert_eq!((&unchanged["name"], &unchanged["version"]), (&json!("A"), &json!(1)));
 }
 
 #[tokio::test]
 async fn unknown_fields_are_dropped_if_so_configured() {
-    let app = Setup::default()
-        .with("CRM_UNKNOWN_FIELDS", "ignore")
-        .start()
-        .await;
+    let app = Setup::default().with("CRM_UNKNOWN_FIELDS", "ignore").start().await;
     let client = app.tenant("acme");
 
-    let created = client
-        .post("/customers", &json!({"name": "A", "nickname": "x"}))
-        .await;
+    let created = client.post("/customers", &json!({"name": "A", "nickname": "x"})).await;
 
     let created = created.expect(201).json();
     assert_eq!(created.get("nickname"), None);
@@ -188,20 +163,16 @@ async fn every_text_is_bounded_in_characters_on_post_and_patch() {
             assert_eq!(kept.chars().count(), max, "{field}");
         }
         client
-            .delete(&format!(
-                "/customers/{}",
-                longest["customerId"].as_str().expect("an id")
-            ))
+            .delete(&format!("/customers/{}", longest["customerId"].as_str().expect("an id")))
             .await
             .expect(204);
         client.patch(&path, &body(max)).await.expect(200);
 
         let mut patch = body(max + 1);
         patch["name"] = patch[field].clone();
-        for answer in [
-            client.post("/customers", &body(max + 1)).await,
-            client.patch(&path, &body(max + 1)).await,
-        ] {
+        for answer in
+            [client.post("/customers", &body(max + 1)).await, client.patch(&path, &body(max + 1)).await]
+        {
             let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
             assert_eq!(answer["errors"][0]["field"], field);
             assert_eq!(answer["errors"][0]["code"], "TOO_LONG");
@@ -219,20 +190,10 @@ async fn a_field_of_another_type_is_refused() {
     let path = format!("/customers/{id}");
     let texts = optional_fields().map(|(field, _)| field);
     for field in texts.iter().chain(&["name", "ownerId"]) {
-        for wrong in [
-            json!(1),
-            json!(1.5),
-            json!(true),
-            json!([]),
-            json!({}),
-            json!(["x"]),
-        ] {
+        for wrong in [json!(1), json!(1.5), json!(true), json!([]), json!({}), json!(["x"])] {
             let mut body = json!({"name": "B"});
             body[*field] = wrong.clone();
-            for answer in [
-                client.post("/customers", &body).await,
-                client.patch(&path, &body).await,
-            ] {
+            for answer in [client.post("/customers", &body).await, client.patch(&path, &body).await] {
                 let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
                 assert_eq!(answer["errors"][0]["field"], *field, "{wrong}");
             }
@@ -246,21 +207,14 @@ async fn statuses_are_the_integers_1_and_2_in_any_notation() {
     let client = app.tenant("acme");
     let id = client.create_customer("A").await;
     let path = format!("/customers/{id}");
-    for (index, (given, status)) in [("1", 1), ("2", 2), ("1.0", 1), ("2e0", 2), ("20e-1", 2)]
-        .into_iter()
-        .enumerate()
+    for (index, (given, status)) in
+        [("1", 1), ("2", 2), ("1.0", 1), ("2e0", 2), ("20e-1", 2)].into_iter().enumerate()
     {
         let given: Value = serde_json::from_str(given).expect("JSON");
         let body = json!({"name": format!("C{index}"), "status": given});
-        assert_eq!(
-            client.post("/customers", &body).await.expect(201).json()["status"],
-            status
-        );
+        assert_eq!(client.post("/customers", &body).await.expect(201).json()["status"], status);
         let body = json!({"status": given});
-        assert_eq!(
-            client.patch(&path, &body).await.expect(200).json()["status"],
-            status
-        );
+        assert_eq!(client.patch(&path, &body).await.expect(200).json()["status"], status);
     }
     for wrong in [
         json!(0),
@@ -275,9 +229,7 @@ async fn statuses_are_the_integers_1_and_2_in_any_notation() {
         json!(u64::MAX),
     ] {
         for answer in [
-            client
-                .post("/customers", &json!({"name": "B", "status": wrong}))
-                .await,
+            client.post("/customers", &json!({"name": "B", "status": wrong})).await,
             client.patch(&path, &json!({"status": wrong})).await,
         ] {
             let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
@@ -293,18 +245,14 @@ async fn lifecycles_are_four_words() {
     let id = client.create_customer("A").await;
     let path = format!("/customers/{id}");
     for word in ["lead", "prospect", "customer", "churned"] {
-        let created = client
-            .post("/customers", &json!({"name": word, "lifecycle": word}))
-            .await;
+        let created = client.post("/customers", &json!({"name": word, "lifecycle": word})).await;
         assert_eq!(created.expect(201).json()["lifecycle"], word);
         let patched = client.patch(&path, &json!({"lifecycle": word})).await;
         assert_eq!(patched.expect(200).json()["lifecycle"], word);
     }
     for wrong in ["Lead", "won", "1", "线索", "lead,prospect"] {
         for answer in [
-            client
-                .post("/customers", &json!({"name": "B", "lifecycle": wrong}))
-                .await,
+            client.post("/customers", &json!({"name": "B", "lifecycle": wrong})).await,
             client.patch(&path, &json!({"lifecycle": wrong})).await,
         ] {
             let answer = answer.expect_error(400, "VALIDATION_FAILED").json();

@@ -20,31 +20,14 @@ fn read(mut rows: Vec<Value>, column: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_write_is_journalled_with_who_what_and_from_where() {
-    let app = Setup::default()
-        .at(clock_at("2026-11-22T08:00:00Z"))
-        .start()
-        .await;
+    let app = Setup::default().at(clock_at("2026-11-22T08:00:00Z")).start().await;
     let client = app.tenant("acme").with("X-Trace-Id", "trace-7");
-    let created = client
-        .post_as("r1", "/customers", &everything())
-        .await
-        .expect(201)
-        .json();
+    let created = client.post_as("r1", "/customers", &everything()).await.expect(201).json();
     let id = created["customerId"].as_str().expect("an id");
     let path = format!("/customers/{id}");
     let changes = json!({"contactPhone": "13987654321", "level": null, "name": "新名称"});
-    client
-        .clone()
-        .with("X-Request-ID", "r2")
-        .patch(&path, &changes)
-        .await
-        .expect(200);
-    client
-        .clone()
-        .with("X-Request-ID", "r3")
-        .delete(&path)
-        .await
-        .expect(204);
+    client.clone().with("X-Request-ID", "r2").patch(&path, &changes).await.expect(200);
+    client.clone().with("X-Request-ID", "r3").delete(&path).await.expect(204);
     let directory = app.stop().await;
 
     let journal = read(db_select(directory.path(), "acme", JOURNAL).await, "changes");
@@ -76,18 +59,12 @@ async fn every_write_is_journalled_with_who_what_and_from_where() {
 
 #[tokio::test]
 async fn creating_and_changing_leave_events_with_scalars_and_no_free_text() {
-    let app = Setup::default()
-        .at(clock_at("2026-11-22T08:00:00Z"))
-        .start()
-        .await;
+    let app = Setup::default().at(clock_at("2026-11-22T08:00:00Z")).start().await;
     let client = app.tenant("acme").with("X-Trace-Id", "trace-7");
     let created = client.post("/customers", &everything()).await.expect(201).json();
     let id = created["customerId"].as_str().expect("an id");
     let path = format!("/customers/{id}");
-    client
-        .patch(&path, &json!({"level": "B", "remark": "secret remark"}))
-        .await
-        .expect(200);
+    client.patch(&path, &json!({"level": "B", "remark": "secret remark"})).await.expect(200);
     client.delete(&path).await.expect(204);
     let directory = app.stop().await;
 
@@ -97,10 +74,7 @@ async fn creating_and_changing_leave_events_with_scalars_and_no_free_text() {
     assert_eq!(types, ["crm.customer.created", "crm.customer.updated"]);
     for (row, version) in outbox.iter().zip([1, 2]) {
         let event_id = row["event_id"].as_str().expect("an id");
-        assert_eq!(
-            uuid::Uuid::parse_str(event_id).expect("a UUID").get_version_num(),
-            7
-        );
+        assert_eq!(uuid::Uuid::parse_str(event_id).expect("a UUID").get_version_num(), 7);
         assert_eq!(row["record_id"], id);
         assert_eq!(row["trace_id"], "trace-7");
         assert_eq!(row["at"], AT);
@@ -153,30 +127,16 @@ async fn a_refused_write_leaves_nothing() {
     let path = format!("/customers/{id}");
     client.post("/customers", &json!({"name": "a"})).await.expect(400);
     client.patch(&path, &json!({"name": "b"})).await.expect(400);
-    client
-        .patch(&path, &json!({"level": "Z", "ifVersion": 9}))
-        .await
-        .expect(412);
-    client
-        .patch(&path, &json!({"contactPhone": "*"}))
-        .await
-        .expect(400);
-    client
-        .patch("/customers/unknown", &json!({"level": "Z"}))
-        .await
-        .expect(404);
+    client.patch(&path, &json!({"level": "Z", "ifVersion": 9})).await.expect(412);
+    client.patch(&path, &json!({"contactPhone": "*"})).await.expect(400);
+    client.patch("/customers/unknown", &json!({"level": "Z"})).await.expect(404);
     client.delete("/customers/unknown").await.expect(404);
     client.delete(&format!("{path}?ifVersion=9")).await.expect(412);
     let directory = app.stop().await;
 
     assert_eq!(db_select(directory.path(), "acme", JOURNAL).await.len(), 2);
     assert_eq!(db_select(directory.path(), "acme", OUTBOX).await.len(), 2);
-    assert_eq!(
-        db_select(directory.path(), "acme", "select key from idempotency")
-            .await
-            .len(),
-        2
-    );
+    assert_eq!(db_select(directory.path(), "acme", "select key from idempotency").await.len(), 2);
 }
 
 #[tokio::test]
@@ -184,21 +144,13 @@ async fn a_replayed_write_leaves_nothing_more() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     for _ in 0..3 {
-        client
-            .post_as("r", "/customers", &json!({"name": "A"}))
-            .await
-            .expect(201);
+        client.post_as("r", "/customers", &json!({"name": "A"})).await.expect(201);
     }
     let directory = app.stop().await;
 
     assert_eq!(db_select(directory.path(), "acme", JOURNAL).await.len(), 1);
     assert_eq!(db_select(directory.path(), "acme", OUTBOX).await.len(), 1);
-    assert_eq!(
-        db_select(directory.path(), "acme", "select id from customers")
-            .await
-            .len(),
-        1
-    );
+    assert_eq!(db_select(directory.path(), "acme", "select id from customers").await.len(), 1);
 }
 
 #[tokio::test]

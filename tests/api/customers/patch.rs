@@ -64,9 +64,7 @@ async fn an_absent_field_is_kept_and_a_value_replaces_one() {
         assert_eq!(client.get(&path).await.expect(200).text, answer.text);
         before = expected;
     }
-    let phone = client
-        .patch(&path, &json!({"contactPhone": "010-62345678"}))
-        .await;
+    let phone = client.patch(&path, &json!({"contactPhone": "010-62345678"})).await;
     assert_eq!(phone.expect(200).json()["contactPhone"], "010****5678");
 }
 
@@ -177,15 +175,10 @@ async fn a_name_may_change_its_letter_case_only() {
     let client = app.tenant("acme");
     let id = client.create_customer("acme gmbh").await;
 
-    let answer = client
-        .patch(&format!("/customers/{id}"), &json!({"name": "ACME GmbH"}))
-        .await;
+    let answer = client.patch(&format!("/customers/{id}"), &json!({"name": "ACME GmbH"})).await;
 
     let answer = answer.expect(200).json();
-    assert_eq!(
-        (&answer["name"], &answer["version"]),
-        (&json!("ACME GmbH"), &json!(2))
-    );
+    assert_eq!((&answer["name"], &answer["version"]), (&json!("ACME GmbH"), &json!(2)));
 }
 
 #[tokio::test]

@@ -38,14 +38,7 @@ async fn a_patch_with_the_present_version_passes_however_it_is_given() {
     let client = app.tenant("acme");
     let path = at_version_3(&client).await;
 
-    for (version, header) in [
-        (3, "\"v3\""),
-        (4, "v4"),
-        (5, "5"),
-        (6, "\"6\""),
-        (7, "W/\"v7\""),
-        (8, "*"),
-    ] {
+    for (version, header) in [(3, "\"v3\""), (4, "v4"), (5, "5"), (6, "\"6\""), (7, "W/\"v7\""), (8, "*")] {
         let answer = client.clone().with("If-Match", header);
         let answer = answer.patch(&path, &json!({ "level": version })).await;
         answer.expect(400); // a number is not a level: the version alone must not change anything
@@ -53,32 +46,18 @@ async fn a_patch_with_the_present_version_passes_however_it_is_given() {
         let answer = answer.patch(&path, &json!({"level": header})).await;
         assert_eq!(answer.expect(200).json()["version"], version + 1, "{header}");
     }
-    let answer = client
-        .patch(&path, &json!({"level": "by body", "ifVersion": 9}))
-        .await;
+    let answer = client.patch(&path, &json!({"level": "by body", "ifVersion": 9})).await;
     assert_eq!(answer.expect(200).json()["version"], 10);
-    let answer = client
-        .patch(&path, &json!({"level": "by 1.0", "ifVersion": 10.0}))
-        .await;
+    let answer = client.patch(&path, &json!({"level": "by 1.0", "ifVersion": 10.0})).await;
     assert_eq!(answer.expect(200).json()["version"], 11);
-    let answer = client
-        .patch(&format!("{path}?ifVersion=11"), &json!({"level": "by query"}))
-        .await;
+    let answer = client.patch(&format!("{path}?ifVersion=11"), &json!({"level": "by query"})).await;
     assert_eq!(answer.expect(200).json()["version"], 12);
     let thrice = client.clone().with("If-Match", "\"v12\"");
-    let thrice = thrice
-        .patch(
-            &format!("{path}?ifVersion=12"),
-            &json!({"level": "all", "ifVersion": 12}),
-        )
-        .await;
+    let thrice =
+        thrice.patch(&format!("{path}?ifVersion=12"), &json!({"level": "all", "ifVersion": 12})).await;
     assert_eq!(thrice.expect(200).json()["version"], 13);
-    let blank = client
-        .patch(
-            &format!("{path}?ifVersion="),
-            &json!({"level": "none", "ifVersion": null}),
-        )
-        .await;
+    let blank =
+        client.patch(&format!("{path}?ifVersion="), &json!({"level": "none", "ifVersion": null})).await;
     assert_eq!(blank.expect(200).json()["version"], 14);
 }
 
@@ -97,11 +76,7 @@ async fn a_patch_or_delete_with_a_stale_or_future_version_is_refused_and_changes
         let query = format!("{path}?ifVersion={version}");
         assert_stale(client.patch(&query, &body).await);
         assert_stale(client.delete(&query).await);
-        assert_stale(
-            client
-                .patch(&path, &json!({"level": "Z", "ifVersion": version}))
-                .await,
-        );
+        assert_stale(client.patch(&path, &json!({"level": "Z", "ifVersion": version})).await);
     }
 
     assert_eq!(client.get(&path).await.json(), before);
@@ -113,11 +88,7 @@ async fn a_stale_version_is_told_even_if_the_patch_would_change_nothing() {
     let client = app.tenant("acme");
     let path = at_version_3(&client).await;
 
-    assert_stale(
-        client
-            .patch(&path, &json!({"level": "third", "ifVersion": 2}))
-            .await,
-    );
+    assert_stale(client.patch(&path, &json!({"level": "third", "ifVersion": 2})).await);
     assert_stale(client.patch(&path, &json!({"ifVersion": 2})).await);
 }
 
@@ -129,25 +100,12 @@ async fn versions_that_disagree_are_refused() {
     let with_header = client.clone().with("If-Match", "\"v3\"");
 
     for answer in [
-        with_header
-            .patch(&path, &json!({"level": "Z", "ifVersion": 2}))
-            .await,
-        with_header
-            .patch(&format!("{path}?ifVersion=2"), &json!({"level": "Z"}))
-            .await,
-        client
-            .patch(
-                &format!("{path}?ifVersion=3"),
-                &json!({"level": "Z", "ifVersion": 2}),
-            )
-            .await,
+        with_header.patch(&path, &json!({"level": "Z", "ifVersion": 2})).await,
+        with_header.patch(&format!("{path}?ifVersion=2"), &json!({"level": "Z"})).await,
+        client.patch(&format!("{path}?ifVersion=3"), &json!({"level": "Z", "ifVersion": 2})).await,
         with_header.delete(&format!("{path}?ifVersion=2")).await,
-        client
-            .patch(&format!("{path}?ifVersion=3&ifVersion=2"), &json!({"level": "Z"}))
-            .await,
-        client
-            .patch(&format!("{path}?ifVersion=2&ifVersion=3"), &json!({"level": "Z"}))
-            .await,
+        client.patch(&format!("{path}?ifVersion=3&ifVersion=2"), &json!({"level": "Z"})).await,
+        client.patch(&format!("{path}?ifVersion=2&ifVersion=3"), &json!({"level": "Z"})).await,
         client.delete(&format!("{path}?ifVersion=2&ifVersion=3")).await,
         client.delete(&format!("{path}?ifVersion=3&ifVersion=2")).await,
     ] {
@@ -164,32 +122,18 @@ async fn a_malformed_version_is_refused_and_never_ignored() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     let path = at_version_3(&client).await;
-    for header in [
-        "\"vx\"",
-        "\"\"",
-        "v",
-        "\"v3\", \"v2\"",
-        "3.5",
-        "\"v99999999999999999999\"",
-    ] {
+    for header in ["\"vx\"", "\"\"", "v", "\"v3\", \"v2\"", "3.5", "\"v99999999999999999999\""] {
         let sent = client.clone().with("If-Match", header);
-        sent.patch(&path, &json!({"level": "Z"}))
-            .await
-            .expect_error(400, "BAD_REQUEST");
+        sent.patch(&path, &json!({"level": "Z"})).await.expect_error(400, "BAD_REQUEST");
         sent.delete(&path).await.expect_error(400, "BAD_REQUEST");
     }
     for query in ["x", "3.0", "v3x", "99999999999999999999"] {
         let target = format!("{path}?ifVersion={query}");
-        client
-            .patch(&target, &json!({"level": "Z"}))
-            .await
-            .expect_error(400, "BAD_REQUEST");
+        client.patch(&target, &json!({"level": "Z"})).await.expect_error(400, "BAD_REQUEST");
         client.delete(&target).await.expect_error(400, "BAD_REQUEST");
     }
     for body in [json!("3"), json!(3.5), json!(true), json!([3]), json!({"v": 3})] {
-        let answer = client
-            .patch(&path, &json!({"level": "Z", "ifVersion": body}))
-            .await;
+        let answer = client.patch(&path, &json!({"level": "Z", "ifVersion": body})).await;
         let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
         assert_eq!(answer["errors"][0]["field"], "ifVersion");
     }

@@ -25,10 +25,7 @@ impl Errors {
         std::fs::write(app.tenants().join("damaged.db"), "").expect("written");
         Self {
             id: created.json()["customerId"].as_str().expect("an id").to_owned(),
-            explicit: Setup::default()
-                .with("CRM_TENANT_PROVISION", "explicit")
-                .start()
-                .await,
+            explicit: Setup::default().with("CRM_TENANT_PROVISION", "explicit").start().await,
             no_platform: Setup::default()
                 .with("CRM_JWT_SECRET", "")
                 .with("PLATFORM_AUTH_URL", "http://127.0.0.1:1")
@@ -46,10 +43,7 @@ impl Errors {
         };
         let get = |path: &str| wire("GET", path).of("acme");
         let write = |method: &str, path: &str, body: &str| {
-            wire(method, path)
-                .of("acme")
-                .header("X-Request-ID", "r")
-                .json(body)
+            wire(method, path).of("acme").header("X-Request-ID", "r").json(body)
         };
         let post = |body: &str| write("POST", "/customers", body);
         let patch = |body: &str| write("PATCH", &format!("/customers/{}", self.id), body);
@@ -66,42 +60,20 @@ impl Errors {
             (400, "BUSINESS_RULE_VIOLATION", post(r#"{"name":"A"}"#)),
             (400, "MASKED_VALUE", patch(r#"{"contactPhone":"1****"}"#)),
             (400, "INVALID_CURSOR", get("/customers?cursor=x")),
-            (
-                400,
-                "INVALID_TENANT_ID",
-                get("/customers").header("X-Tenant-Id", "../x"),
-            ),
+            (400, "INVALID_TENANT_ID", get("/customers").header("X-Tenant-Id", "../x")),
             (401, "UNAUTHORIZED", wire("GET", "/customers")),
             (
                 403,
                 "FORBIDDEN",
                 wire("DELETE", "/customers/a").header("Authorization", format!("Bearer {readonly}")),
             ),
-            (
-                403,
-                "TENANT_MISMATCH",
-                get("/customers").header("X-Tenant-Id", "other"),
-            ),
+            (403, "TENANT_MISMATCH", get("/customers").header("X-Tenant-Id", "other")),
             (404, "NOT_FOUND", get("/nothing")),
             (404, "NOT_FOUND", get("/customers/unknown")),
-            (
-                404,
-                "TENANT_NOT_FOUND",
-                self.explicit
-                    .wire("GET", &format!("/customers?{query}"))
-                    .of("acme"),
-            ),
+            (404, "TENANT_NOT_FOUND", self.explicit.wire("GET", &format!("/customers?{query}")).of("acme")),
             (405, "METHOD_NOT_ALLOWED", wire("PUT", "/customers")),
-            (
-                409,
-                "IDEMPOTENT_CONFLICT",
-                reused.header("X-Request-ID", "used").json(r#"{"name":"C"}"#),
-            ),
-            (
-                412,
-                "VERSION_MISMATCH",
-                patch(r#"{"level":"A"}"#).header("If-Match", "\"v9\""),
-            ),
+            (409, "IDEMPOTENT_CONFLICT", reused.header("X-Request-ID", "used").json(r#"{"name":"C"}"#)),
+            (412, "VERSION_MISMATCH", patch(r#"{"level":"A"}"#).header("If-Match", "\"v9\"")),
             (
                 413,
                 "PAYLOAD_TOO_LARGE",
@@ -110,11 +82,7 @@ impl Errors {
                     .header("Content-Type", "application/json")
                     .header("Content-Length", "9999999"),
             ),
-            (
-                415,
-                "UNSUPPORTED_MEDIA_TYPE",
-                wire("POST", "/customers").of("acme").sized("{}"),
-            ),
+            (415, "UNSUPPORTED_MEDIA_TYPE", wire("POST", "/customers").of("acme").sized("{}")),
             (423, "TENANT_UNAVAILABLE", wire("GET", "/customers").of("damaged")),
             (
                 429,
@@ -127,9 +95,7 @@ impl Errors {
             (
                 503,
                 "AUTH_UNAVAILABLE",
-                self.no_platform
-                    .wire("GET", &format!("/customers?{query}"))
-                    .of("acme"),
+                self.no_platform.wire("GET", &format!("/customers?{query}")).of("acme"),
             ),
         ]
     }
@@ -151,31 +117,17 @@ fn assert_is_an_envelope(answer: &WireAnswer) {
                 let is_error = |error: &Value| {
                     let names: Vec<_> = error.as_object().expect("an object").keys().collect();
                     names == ["code", "field", "message"]
-                        && error
-                            .as_object()
-                            .expect("an object")
-                            .values()
-                            .all(Value::is_string)
+                        && error.as_object().expect("an object").values().all(Value::is_string)
                 };
                 !errors.is_empty() && errors.iter().all(is_error)
             }),
-            "existing" => value
-                .as_object()
-                .is_some_and(|ids| ids.values().all(Value::is_string)),
+            "existing" => value.as_object().is_some_and(|ids| ids.values().all(Value::is_string)),
             _ => false,
         };
         assert!(fits, "{name} in {}", answer.body);
     }
     let mut after = 0;
-    for name in [
-        "code",
-        "message",
-        "details",
-        "requestId",
-        "errors",
-        "existing",
-        "retryAfter",
-    ] {
+    for name in ["code", "message", "details", "requestId", "errors", "existing", "retryAfter"] {
         let is_required = matches!(name, "code" | "message" | "details" | "requestId");
         match answer.body.find(&format!("\"{name}\":")) {
             Some(at) => {
@@ -186,11 +138,7 @@ fn assert_is_an_envelope(answer: &WireAnswer) {
             None => assert!(!is_required, "no {name} in {}", answer.body),
         }
     }
-    assert_eq!(
-        body["requestId"].as_str(),
-        answer.header("X-Request-Id"),
-        "{answer:?}"
-    );
+    assert_eq!(body["requestId"].as_str(), answer.header("X-Request-Id"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -217,11 +165,7 @@ async fn every_error_has_the_envelope_and_is_chinese_unless_english_is_asked_for
             let answer = answer.expect_error(status, code);
             assert_is_an_envelope(&answer);
             let message = answer.json()["message"].as_str().expect("text").to_owned();
-            assert_eq!(
-                is_chinese(&message),
-                chinese,
-                "{query} {header:?} {code}: {message}"
-            );
+            assert_eq!(is_chinese(&message), chinese, "{query} {header:?} {code}: {message}");
         }
     }
 }
@@ -253,9 +197,7 @@ async fn every_broken_rule_of_a_body_is_reported_with_its_field() {
     });
     let client = app.tenant("acme");
 
-    let unknown = client
-        .post("/customers", &json!({"name": "A", "nickname": 1, "b.c": 2}))
-        .await;
+    let unknown = client.post("/customers", &json!({"name": "A", "nickname": 1, "b.c": 2})).await;
     let mut known = body.clone();
     known.as_object_mut().expect("an object").remove("nickname");
     let broken = client.post("/customers", &known).await;
@@ -263,19 +205,13 @@ async fn every_broken_rule_of_a_body_is_reported_with_its_field() {
     let fields = |answer: &Value| -> Vec<(String, String)> {
         let errors = answer["errors"].as_array().expect("errors");
         let text = |value: &Value| value.as_str().expect("text").to_owned();
-        errors
-            .iter()
-            .map(|error| (text(&error["field"]), text(&error["code"])))
-            .collect()
+        errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect()
     };
     let unknown = unknown.expect_error(400, "VALIDATION_FAILED").json();
     let pair = |field: &str, code: &str| (field.to_owned(), code.to_owned());
     let mut names = fields(&unknown);
     names.sort();
-    assert_eq!(
-        names,
-        [pair("b.c", "UNKNOWN_FIELD"), pair("nickname", "UNKNOWN_FIELD")]
-    );
+    assert_eq!(names, [pair("b.c", "UNKNOWN_FIELD"), pair("nickname", "UNKNOWN_FIELD")]);
     let broken = broken.expect_error(400, "VALIDATION_FAILED").json();
     let mut found = fields(&broken);
     found.sort();
@@ -291,10 +227,7 @@ async fn every_broken_rule_of_a_body_is_reported_with_its_field() {
         ]
     );
     for field in ["contactPhone", "level", "lifecycle", "name", "ownerId", "status"] {
-        assert!(
-            broken["details"].as_str().expect("text").contains(field),
-            "{broken}"
-        );
+        assert!(broken["details"].as_str().expect("text").contains(field), "{broken}");
     }
 }
 
@@ -325,8 +258,7 @@ async fn no_error_repeats_a_value_that_was_sent() {
         get(&format!("/customers?level={SENT}&level={SENT}")),
         get("/customers").header("X-Tenant-Id", format!("{SENT}/")),
         get("/customers").header("X-Tenant-Id", SENT),
-        app.wire("GET", "/customers")
-            .header("Authorization", format!("Bearer {SENT}")),
+        app.wire("GET", "/customers").header("Authorization", format!("Bearer {SENT}")),
         post(format!(r#"{{"name":"{SENT}"}}"#)),
         post(format!(r#"{{"name":"{SENT}""#)),
         post(format!(r#"{{"name":"B","status":"{SENT}"}}"#)),
@@ -351,12 +283,7 @@ async fn no_error_repeats_a_value_that_was_sent() {
 async fn a_token_never_comes_back() {
     let app = TestApp::start().await;
     let token = token("acme", "tester");
-    for target in [
-        "/customers",
-        "/customers/unknown",
-        "/nothing",
-        "/customers?page=0",
-    ] {
+    for target in ["/customers", "/customers/unknown", "/nothing", "/customers?page=0"] {
         let request = app.wire("GET", target);
         let request = request.header("Authorization", format!("Bearer {token}"));
         let answer = request.send().await;

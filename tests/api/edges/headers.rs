@@ -6,16 +6,9 @@ use crate::support::{Setup, TestApp, WireAnswer, db_execute};
 
 #[track_caller]
 fn assert_has_the_headers_of_every_answer(answer: &WireAnswer) {
-    let header = |name: &str| {
-        answer
-            .header(name)
-            .unwrap_or_else(|| panic!("no {name} in {answer:?}"))
-    };
+    let header = |name: &str| answer.header(name).unwrap_or_else(|| panic!("no {name} in {answer:?}"));
     let time = header("X-Response-Time");
-    assert!(
-        time.parse::<u64>().is_ok_and(|millis| millis < 10_000),
-        "X-Response-Time: {time}"
-    );
+    assert!(time.parse::<u64>().is_ok_and(|millis| millis < 10_000), "X-Response-Time: {time}");
     assert_eq!(header("X-Request-Id"), "asked-as-this");
     assert_eq!(header("Cache-Control"), "private, no-store");
     assert_eq!(header("Vary"), "Authorization, X-Tenant-Id");
@@ -41,12 +34,7 @@ async fn every_answer_carries_the_headers_whatever_its_status() {
         (400, sent("GET", "/customers?pageSize=0").of("acme")),
         (400, sent("POST", "/customers").of("acme").json("{")),
         (401, sent("GET", "/customers")),
-        (
-            403,
-            sent("GET", "/customers")
-                .of("acme")
-                .header("X-Tenant-Id", "other"),
-        ),
+        (403, sent("GET", "/customers").of("acme").header("X-Tenant-Id", "other")),
         (404, sent("GET", "/no/such/path")),
         (404, sent("GET", "/customers/unknown").of("acme")),
         (405, sent("PUT", &path)),
@@ -85,20 +73,13 @@ async fn names_of_headers_are_in_title_case_on_the_wire() {
     let app = TestApp::start().await;
 
     let created = app.wire("POST", "/customers").of("acme");
-    let created = created
-        .header("X-Request-ID", "r")
-        .json(r#"{"name":"A"}"#)
-        .send()
-        .await;
+    let created = created.header("X-Request-ID", "r").json(r#"{"name":"A"}"#).send().await;
     let denied = app.wire("GET", "/customers").send().await;
     let no_method = app.wire("PUT", "/customers").send().await;
 
-    for (answer, own) in [
-        (&created, "Location"),
-        (&created, "Etag"),
-        (&denied, "Www-Authenticate"),
-        (&no_method, "Allow"),
-    ] {
+    for (answer, own) in
+        [(&created, "Location"), (&created, "Etag"), (&denied, "Www-Authenticate"), (&no_method, "Allow")]
+    {
         assert!(answer.header(own).is_some(), "{answer:?}");
         for (name, _) in &answer.headers {
             let title_case = name.split('-').all(|word| {
@@ -113,19 +94,13 @@ async fn names_of_headers_are_in_title_case_on_the_wire() {
 #[tokio::test]
 async fn a_body_of_256_bytes_is_chunked_and_one_of_255_has_a_length() {
     let app = TestApp::start().await;
-    let plain = Setup::default()
-        .with("CRM_HTTP_CONTENT_LENGTH", "1")
-        .start()
-        .await;
+    let plain = Setup::default().with("CRM_HTTP_CONTENT_LENGTH", "1").start().await;
     let answer_of = async |app: &TestApp, length: usize| {
         // The answer holds the request's id, so its length can be chosen.
         let shortest = app.wire("GET", "/nothing").header("X-Request-ID", "i");
         let padding = length - shortest.send().await.body.len();
         let request = app.wire("GET", "/nothing");
-        let answer = request
-            .header("X-Request-ID", "i".repeat(1 + padding))
-            .send()
-            .await;
+        let answer = request.header("X-Request-ID", "i".repeat(1 + padding)).send().await;
         assert_eq!(answer.body.len(), length);
         answer
     };
@@ -145,10 +120,7 @@ async fn a_body_of_256_bytes_is_chunked_and_one_of_255_has_a_length() {
 #[tokio::test]
 async fn lists_resources_and_pages_are_chunked_unless_content_length_is_asked_for() {
     for (switch, framing) in [("0", "Transfer-Encoding"), ("1", "Content-Length")] {
-        let app = Setup::default()
-            .with("CRM_HTTP_CONTENT_LENGTH", switch)
-            .start()
-            .await;
+        let app = Setup::default().with("CRM_HTTP_CONTENT_LENGTH", switch).start().await;
         let id = app.tenant("acme").create_customer("A").await;
         for target in ["/customers", &format!("/customers/{id}"), "/", "/metrics"] {
             let answer = app.wire("GET", target).of("acme").send().await.expect(200);

@@ -10,30 +10,16 @@ async fn a_trailing_slash_is_answered_like_the_path_without_it() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     let id = client.create_customer("A").await;
-    for path in [
-        "/customers",
-        &format!("/customers/{id}"),
-        "/health",
-        "/health/live",
-    ] {
+    for path in ["/customers", &format!("/customers/{id}"), "/health", "/health/live"] {
         let plain = client.get(path).await.expect(200);
         let slashed = client.get(&format!("{path}/")).await.expect(200);
         assert_eq!(plain.text, slashed.text, "{path}");
     }
 
-    let created = client
-        .post("/customers/", &json!({"name": "B"}))
-        .await
-        .expect(201);
-    client
-        .patch(&format!("/customers/{id}/"), &json!({"level": "A"}))
-        .await
-        .expect(200);
+    let created = client.post("/customers/", &json!({"name": "B"})).await.expect(201);
+    client.patch(&format!("/customers/{id}/"), &json!({"level": "A"})).await.expect(200);
     client.delete(&format!("/customers/{id}/")).await.expect(204);
-    client
-        .get(&format!("/customers/{id}"))
-        .await
-        .expect_error(404, "NOT_FOUND");
+    client.get(&format!("/customers/{id}")).await.expect_error(404, "NOT_FOUND");
     assert_eq!(created.json()["name"], "B");
 }
 
@@ -92,12 +78,7 @@ async fn a_malformed_id_is_not_found_in_the_normal_envelope() {
         "*",
         &too_long,
     ] {
-        for (method, body) in [
-            ("GET", None),
-            ("HEAD", None),
-            ("PATCH", Some("{}")),
-            ("DELETE", None),
-        ] {
+        for (method, body) in [("GET", None), ("HEAD", None), ("PATCH", Some("{}")), ("DELETE", None)] {
             let request = app.wire(method, &format!("/customers/{id}")).of("acme");
             let request = match body {
                 Some(body) => request.header("X-Request-ID", "r").json(body),
@@ -108,10 +89,7 @@ async fn a_malformed_id_is_not_found_in_the_normal_envelope() {
                 answer.expect(404);
             } else {
                 let answer = answer.expect_error(404, "NOT_FOUND");
-                assert!(
-                    answer.body.starts_with(r#"{"code":"NOT_FOUND","message":""#),
-                    "{id}"
-                );
+                assert!(answer.body.starts_with(r#"{"code":"NOT_FOUND","message":""#), "{id}");
             }
         }
     }
@@ -139,14 +117,7 @@ async fn a_well_formed_id_of_64_characters_names_a_customer_that_does_not_exist(
 #[tokio::test]
 async fn unknown_paths_are_404_and_known_ones_with_another_method_405_before_any_token_is_asked_for() {
     let app = TestApp::start().await;
-    for path in [
-        "/nothing",
-        "/customers/a/b",
-        "/Customers",
-        "/customer",
-        "/health/x",
-        "/.env",
-    ] {
+    for path in ["/nothing", "/customers/a/b", "/Customers", "/customer", "/health/x", "/.env"] {
         for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
             let answer = app.wire(method, path).send().await;
             answer.expect_error(404, "NOT_FOUND");
@@ -212,10 +183,7 @@ async fn nothing_is_ever_redirected() {
         for method in ["GET", "HEAD", "POST"] {
             let target = if target.is_empty() { "/" } else { target };
             let answer = app.wire(method, target).of("acme").send().await;
-            assert!(
-                !(300..400).contains(&answer.status),
-                "{method} {target} {answer:?}"
-            );
+            assert!(!(300..400).contains(&answer.status), "{method} {target} {answer:?}");
             assert_eq!(answer.header("Location"), None, "{method} {target}");
         }
     }
@@ -227,17 +195,9 @@ async fn parameters_of_single_resources_are_ignored_when_unknown() {
     let client = app.tenant("acme");
     let id = client.create_customer("A").await;
 
-    let answer = client
-        .get(&format!("/customers/{id}?expand=x&expand=y&page=0"))
-        .await;
+    let answer = client.get(&format!("/customers/{id}?expand=x&expand=y&page=0")).await;
 
     answer.expect(200);
-    let deleted = client
-        .send(
-            Method::DELETE,
-            &format!("/customers/{id}?force=1&pageSize=0"),
-            None,
-        )
-        .await;
+    let deleted = client.send(Method::DELETE, &format!("/customers/{id}?force=1&pageSize=0"), None).await;
     deleted.expect(204);
 }

@@ -66,11 +66,7 @@ async fn health_and_metrics_are_exposition_text_for_those_who_prefer_it() {
     for path in ["/metrics?format=prometheus", "/metrics/?format=prometheus"] {
         let answer = app.anonymous().get(path).await.expect(200);
         assert!(answer.text.ends_with("# EOF\n"), "{}", answer.text);
-        assert!(
-            answer
-                .header("content-type")
-                .starts_with("application/openmetrics-text")
-        );
+        assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
     }
 }
 
@@ -79,11 +75,7 @@ async fn metrics_count_requests_and_never_name_a_tenant_or_a_record() {
     let app = used().await;
 
     let json = app.anonymous().get("/metrics").await.expect(200);
-    let text = app
-        .anonymous()
-        .get("/metrics?format=prometheus")
-        .await
-        .expect(200);
+    let text = app.anonymous().get("/metrics?format=prometheus").await.expect(200);
 
     assert_eq!(json.json()["tenant_creations"], 1);
     for line in [
@@ -122,10 +114,7 @@ async fn the_root_is_a_page_that_names_the_cell_and_leads_on_by_relative_links()
 
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert!(page.text.contains("CRM"), "{}", page.text);
-    assert!(
-        page.text.contains("href=\"health\""),
-        "behind a gateway the cell's root is not /"
-    );
+    assert!(page.text.contains("href=\"health\""), "behind a gateway the cell's root is not /");
     for outside in ["http://", "https://", "src=\"//", "href=\"/"] {
         assert!(!page.text.contains(outside), "{outside}: {}", page.text);
     }

@@ -5,13 +5,8 @@ use serde_json::json;
 use crate::support::{TestApp, Wire, WireAnswer};
 
 /// What may stand in `X-Request-ID` but is none.
-const INVALID: [&[u8]; 5] = [
-    b"two words",
-    b"tab\tinside",
-    "\u{8bf7}\u{6c42}".as_bytes(),
-    b"caf\xe9",
-    &[b'x'; 201],
-];
+const INVALID: [&[u8]; 5] =
+    [b"two words", b"tab\tinside", "\u{8bf7}\u{6c42}".as_bytes(), b"caf\xe9", &[b'x'; 201]];
 
 fn created(wire: Wire, name: &str) -> Wire {
     wire.of("acme").json(json!({ "name": name }).to_string())
@@ -47,18 +42,12 @@ async fn an_invalid_request_id_is_refused_on_post_and_patch() {
         for value in INVALID {
             for name in ["X-Request-ID", "Idempotency-Key"] {
                 let answer = created(app.wire(method, target), "B").header(name, value);
-                assert_refused(
-                    answer.send().await,
-                    "X-Request-ID 必须是 1 至 200 个可见 ASCII 字符",
-                );
+                assert_refused(answer.send().await, "X-Request-ID 必须是 1 至 200 个可见 ASCII 字符");
             }
         }
         let twice = created(app.wire(method, target), "B");
         let twice = twice.header("X-Request-ID", "a").header("X-Request-ID", "b");
-        assert_refused(
-            twice.send().await,
-            "X-Request-ID 必须是 1 至 200 个可见 ASCII 字符",
-        );
+        assert_refused(twice.send().await, "X-Request-ID 必须是 1 至 200 个可见 ASCII 字符");
     }
 }
 
@@ -127,18 +116,12 @@ async fn quotes_around_an_idempotency_key_do_not_count() {
     let quoted = created(app.wire("POST", "/customers"), "A").header("Idempotency-Key", "\"key-1\"");
     quoted.send().await.expect(201);
 
-    for (name, value) in [
-        ("Idempotency-Key", "key-1"),
-        ("Idempotency-Key", "\"key-1\""),
-        ("X-Request-ID", "key-1"),
-    ] {
+    for (name, value) in
+        [("Idempotency-Key", "key-1"), ("Idempotency-Key", "\"key-1\""), ("X-Request-ID", "key-1")]
+    {
         let again = created(app.wire("POST", "/customers"), "A").header(name, value);
         let again = again.send().await.expect(201);
-        assert_eq!(
-            again.header("Idempotent-Replayed"),
-            Some("true"),
-            "{name}: {value}"
-        );
+        assert_eq!(again.header("Idempotent-Replayed"), Some("true"), "{name}: {value}");
     }
 }
 

@@ -22,16 +22,9 @@ fn assert_replays(again: &Answer, first: &Answer) {
 /// Sends text as a JSON body.
 async fn send(client: &Client, method: Method, path: &str, body: &str) -> Answer {
     let body = (!body.is_empty()).then(|| body.to_owned());
-    client
-        .clone()
-        .with("X-Request-ID", "r")
-        .send(method, path, body)
-        .await
+    client.clone().with("X-Request-ID", "r").send(method, path, body).await
 }
 
 fn path_of(created: &Answer) -> String {
-    format!(
-        "/customers/{}",
-        created.json()["customerId"].as_str().expect("an id")
-    )
+    format!("/customers/{}", created.json()["customerId"].as_str().expect("an id"))
 }

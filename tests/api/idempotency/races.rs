@@ -23,10 +23,8 @@ async fn of_fifty_twins_at_once_one_is_done_and_all_are_answered_alike() {
             answers.push(answer.await.expect("no panic").expect(201));
         }
 
-        let done: Vec<_> = answers
-            .iter()
-            .filter(|answer| answer.header("idempotent-replayed").is_empty())
-            .collect();
+        let done: Vec<_> =
+            answers.iter().filter(|answer| answer.header("idempotent-replayed").is_empty()).collect();
         assert_eq!(done.len(), 1);
         for answer in &answers {
             assert_eq!(answer.text, done[0].text);
@@ -66,26 +64,18 @@ async fn the_twin_of_a_request_that_hangs_is_told_to_come_back() {
     client.create_customer("A").await;
     // Somebody else holds the file's write lock, as a backup tool might.
     let mut other = db_open(app.directory().path(), "acme").await;
-    sqlx::raw_sql("begin immediate")
-        .execute(&mut other)
-        .await
-        .expect("locked");
+    sqlx::raw_sql("begin immediate").execute(&mut other).await.expect("locked");
     let post = |client: Client| async move { client.post_as("r", "/customers", &json!({"name": "B"})).await };
     let before = app.figure("statements").await;
     let first = tokio::spawn(post(client.clone()));
-    eventually("the first one has asked for the lock", async || {
-        app.figure("statements").await > before
-    })
-    .await;
+    eventually("the first one has asked for the lock", async || app.figure("statements").await > before)
+        .await;
 
     let twin = post(client.clone()).await;
 
     let twin = twin.expect_error(409, "IDEMPOTENT_IN_PROGRESS");
     assert_eq!(twin.header("retry-after"), "1");
-    sqlx::raw_sql("rollback")
-        .execute(&mut other)
-        .await
-        .expect("unlocked");
+    sqlx::raw_sql("rollback").execute(&mut other).await.expect("unlocked");
     let first = first.await.expect("no panic").expect(201);
     assert_replays(&post(client).await, &first);
 }

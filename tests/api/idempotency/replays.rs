@@ -48,11 +48,7 @@ async fn the_answer_stays_the_same_after_the_record_changed_or_was_deleted() {
 async fn the_answer_outlives_a_restart() {
     let app = TestApp::start().await;
     let body = json!({"name": "A"});
-    let first = app
-        .tenant("acme")
-        .post_as("r", "/customers", &body)
-        .await
-        .expect(201);
+    let first = app.tenant("acme").post_as("r", "/customers", &body).await.expect(201);
     let directory = app.stop().await;
     let app = Setup::default().over(&directory).start().await;
 
@@ -67,17 +63,11 @@ async fn a_patch_and_a_delete_are_replayed_too() {
     let client = app.tenant("acme");
     let path = format!("/customers/{}", client.create_customer("A").await);
 
-    let patched = send(&client, Method::PATCH, &path, r#"{"level":"A","ifVersion":1}"#)
-        .await
-        .expect(200);
+    let patched = send(&client, Method::PATCH, &path, r#"{"level":"A","ifVersion":1}"#).await.expect(200);
     client.patch(&path, &json!({"level": "B"})).await.expect(200);
     let again = send(&client, Method::PATCH, &path, r#"{"level":"A","ifVersion":1}"#).await;
     assert_replays(&again, &patched);
-    assert_eq!(
-        client.get(&path).await.json()["level"],
-        "B",
-        "a replay changes nothing"
-    );
+    assert_eq!(client.get(&path).await.json()["level"], "B", "a replay changes nothing");
 
     let deleted = send(&client, Method::DELETE, &path, "").await.expect(204);
     let again = send(&client, Method::DELETE, &path, "").await;
@@ -90,9 +80,7 @@ async fn a_patch_that_changed_nothing_is_replayed_although_it_would_change_somet
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     let path = format!("/customers/{}", client.create_customer("A").await);
-    let nothing = send(&client, Method::PATCH, &path, r#"{"name":"A"}"#)
-        .await
-        .expect(200);
+    let nothing = send(&client, Method::PATCH, &path, r#"{"name":"A"}"#).await.expect(200);
     client.patch(&path, &json!({"name": "B"})).await.expect(200);
 
     let again = send(&client, Method::PATCH, &path, r#"{"name":"A"}"#).await;
@@ -106,59 +94,36 @@ async fn an_id_is_free_again_after_seven_days() {
     let clock = clock_at("2026-11-22T08:00:00Z");
     let app = Setup::default().at(clock.clone()).start().await;
     let client = app.tenant("acme");
-    let first = client
-        .post_as("r", "/customers", &json!({"name": "A"}))
-        .await
-        .expect(201);
+    let first = client.post_as("r", "/customers", &json!({"name": "A"})).await.expect(201);
 
     clock.advance(Duration::from_secs(7 * 24 * 3600 - 1));
-    assert_replays(
-        &client.post_as("r", "/customers", &json!({"name": "A"})).await,
-        &first,
-    );
+    assert_replays(&client.post_as("r", "/customers", &json!({"name": "A"})).await, &first);
     clock.advance(Duration::from_secs(2));
-    let second = client
-        .post_as("r", "/customers", &json!({"name": "B"}))
-        .await
-        .expect(201);
+    let second = client.post_as("r", "/customers", &json!({"name": "B"})).await.expect(201);
 
     assert_eq!(second.header("idempotent-replayed"), "");
-    assert_replays(
-        &client.post_as("r", "/customers", &json!({"name": "B"})).await,
-        &second,
-    );
+    assert_replays(&client.post_as("r", "/customers", &json!({"name": "B"})).await, &second);
 }
 
 #[tokio::test]
 async fn every_repeat_is_a_conflict_if_so_configured() {
     let app = Setup::default().with("CRM_IDEMPOTENCY", "conflict").start().await;
     let client = app.tenant("acme");
-    let first = client
-        .post_as("r", "/customers", &json!({"name": "A"}))
-        .await
-        .expect(201);
+    let first = client.post_as("r", "/customers", &json!({"name": "A"})).await.expect(201);
     let path = path_of(&first);
 
     for body in [json!({"name": "A"}), json!({"name": "B"})] {
         let again = client.post_as("r", "/customers", &body).await;
         again.expect_error(409, "IDEMPOTENT_CONFLICT");
     }
-    send(&client, Method::PATCH, &path, r#"{"level":"A"}"#)
-        .await
-        .expect(200);
+    send(&client, Method::PATCH, &path, r#"{"level":"A"}"#).await.expect(200);
     let again = send(&client, Method::PATCH, &path, r#"{"level":"A"}"#).await;
     again.expect_error(409, "IDEMPOTENT_CONFLICT");
     send(&client, Method::DELETE, &path, "").await.expect(204);
     let again = send(&client, Method::DELETE, &path, "").await;
     again.expect_error(409, "IDEMPOTENT_CONFLICT");
-    client
-        .post_as("s", "/customers", &json!({"name": ""}))
-        .await
-        .expect(400);
-    client
-        .post_as("s", "/customers", &json!({"name": "B"}))
-        .await
-        .expect(201);
+    client.post_as("s", "/customers", &json!({"name": ""})).await.expect(400);
+    client.post_as("s", "/customers", &json!({"name": "B"})).await.expect(201);
 }
 
 #[tokio::test]
@@ -168,18 +133,10 @@ async fn only_successes_are_kept_and_no_body_is() {
     let body = json!({"name": "A", "remark": "spoken in confidence"});
     client.post_as("r1", "/customers", &body).await.expect(201);
     client.post_as("r2", "/customers", &body).await.expect(400);
-    client
-        .post_as("r1", "/customers", &json!({"name": "B"}))
-        .await
-        .expect(409);
+    client.post_as("r1", "/customers", &json!({"name": "B"})).await.expect(409);
     let directory = app.stop().await;
 
-    let kept = db_select(
-        directory.path(),
-        "acme",
-        "select key, fingerprint from idempotency",
-    )
-    .await;
+    let kept = db_select(directory.path(), "acme", "select key, fingerprint from idempotency").await;
 
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0]["key"], "POST /customers r1 tester");

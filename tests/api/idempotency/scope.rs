@@ -10,10 +10,7 @@ use crate::support::{TestApp, token, token_with};
 async fn another_body_under_the_same_id_is_a_conflict() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
-    let first = client
-        .post_as("r", "/customers", &json!({"name": "A"}))
-        .await
-        .expect(201);
+    let first = client.post_as("r", "/customers", &json!({"name": "A"})).await.expect(201);
     for body in [
         json!({"name": "B"}),
         json!({"name": "A "}),
@@ -25,9 +22,7 @@ async fn another_body_under_the_same_id_is_a_conflict() {
         assert_eq!(answer.header("idempotent-replayed"), "");
     }
     let path = path_of(&first);
-    send(&client, Method::PATCH, &path, r#"{"level":"A"}"#)
-        .await
-        .expect(200);
+    send(&client, Method::PATCH, &path, r#"{"level":"A"}"#).await.expect(200);
     let answer = send(&client, Method::PATCH, &path, r#"{"level":"B"}"#).await;
     answer.expect_error(409, "IDEMPOTENT_CONFLICT");
     assert_eq!(client.get("/customers").await.json()["total"], 1);
@@ -37,21 +32,12 @@ async fn another_body_under_the_same_id_is_a_conflict() {
 async fn the_order_of_keys_white_space_and_escapes_do_not_make_another_body() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
-    let first = send(
-        &client,
-        Method::POST,
-        "/customers",
-        r#"{"name":"A/é","level":"x","status":1}"#,
-    )
-    .await;
+    let first = send(&client, Method::POST, "/customers", r#"{"name":"A/é","level":"x","status":1}"#).await;
     for body in [
         r#"{"status":1,"level":"x","name":"A/é"}"#,
         "\n { \"name\" : \"A\\/\\u00e9\",\t\"level\":\"x\", \"status\":1 }  ",
     ] {
-        assert_replays(
-            &send(&client, Method::POST, "/customers", body).await,
-            &first.clone().expect(201),
-        );
+        assert_replays(&send(&client, Method::POST, "/customers", body).await, &first.clone().expect(201));
     }
 }
 
@@ -59,13 +45,9 @@ async fn the_order_of_keys_white_space_and_escapes_do_not_make_another_body() {
 async fn slashes_query_and_language_do_not_make_another_request() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
-    let first = send(&client, Method::POST, "/customers", r#"{"name":"A"}"#)
-        .await
-        .expect(201);
+    let first = send(&client, Method::POST, "/customers", r#"{"name":"A"}"#).await.expect(201);
     for path in ["/customers/", "/customers?lang=en", "/customers/?x=1"] {
-        let again = send(&client, Method::POST, path, r#"{"name":"A"}"#)
-            .await
-            .expect(201);
+        let again = send(&client, Method::POST, path, r#"{"name":"A"}"#).await.expect(201);
         assert_eq!(again.text, first.text, "{path}");
         assert_eq!(again.header("idempotent-replayed"), "true", "{path}");
     }
@@ -76,50 +58,18 @@ async fn the_same_id_of_another_user_tenant_method_or_path_is_another_request() 
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     let of = |user: &str| client.clone().with_token(&token("acme", user));
-    let first = send(&of("u1"), Method::POST, "/customers", r#"{"name":"A"}"#)
-        .await
-        .expect(201);
+    let first = send(&of("u1"), Method::POST, "/customers", r#"{"name":"A"}"#).await.expect(201);
     let path = path_of(&first);
     let other_id = client.create_customer("other").await;
 
     let requests = [
-        (
-            of("u2"),
-            Method::POST,
-            "/customers".to_owned(),
-            r#"{"name":"B"}"#,
-            201,
-        ),
-        (
-            of("u1 "),
-            Method::POST,
-            "/customers".to_owned(),
-            r#"{"name":"C"}"#,
-            201,
-        ),
-        (
-            app.tenant("other"),
-            Method::POST,
-            "/customers".to_owned(),
-            r#"{"name":"A"}"#,
-            201,
-        ),
+        (of("u2"), Method::POST, "/customers".to_owned(), r#"{"name":"B"}"#, 201),
+        (of("u1 "), Method::POST, "/customers".to_owned(), r#"{"name":"C"}"#, 201),
+        (app.tenant("other"), Method::POST, "/customers".to_owned(), r#"{"name":"A"}"#, 201),
         (of("u1"), Method::PATCH, path.clone(), r#"{"level":"A"}"#, 200),
         (of("u2"), Method::PATCH, path.clone(), r#"{"level":"B"}"#, 200),
-        (
-            of("u1"),
-            Method::PATCH,
-            format!("/customers/{other_id}"),
-            r#"{"level":"C"}"#,
-            200,
-        ),
-        (
-            of("u1"),
-            Method::DELETE,
-            format!("/customers/{other_id}"),
-            "",
-            204,
-        ),
+        (of("u1"), Method::PATCH, format!("/customers/{other_id}"), r#"{"level":"C"}"#, 200),
+        (of("u1"), Method::DELETE, format!("/customers/{other_id}"), "", 204),
         (of("u1"), Method::DELETE, path.clone(), "", 204),
     ];
     for (client, method, path, body, status) in requests {
@@ -134,14 +84,8 @@ async fn the_same_id_of_another_user_tenant_method_or_path_is_another_request() 
 async fn ids_are_compared_letter_by_letter() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
-    for (id, name) in [
-        ("abc", "A"),
-        ("ABC", "B"),
-        ("abc'", "C"),
-        ("%61bc", "D"),
-        ("ab", "E"),
-        ("abc*", "F"),
-    ] {
+    for (id, name) in [("abc", "A"), ("ABC", "B"), ("abc'", "C"), ("%61bc", "D"), ("ab", "E"), ("abc*", "F")]
+    {
         let answer = client.post_as(id, "/customers", &json!({ "name": name })).await;
         assert_eq!(answer.expect(201).header("idempotent-replayed"), "", "{id}");
     }
@@ -156,12 +100,8 @@ async fn a_refused_request_does_not_use_its_id_up() {
 
     post(json!({"name": ""})).await.expect(400);
     post(json!({"name": "A", "status": 9})).await.expect(400);
-    post(json!({"name": "Taken"}))
-        .await
-        .expect_error(400, "BUSINESS_RULE_VIOLATION");
-    post(json!({"name": "Taken"}))
-        .await
-        .expect_error(400, "BUSINESS_RULE_VIOLATION");
+    post(json!({"name": "Taken"})).await.expect_error(400, "BUSINESS_RULE_VIOLATION");
+    post(json!({"name": "Taken"})).await.expect_error(400, "BUSINESS_RULE_VIOLATION");
     client.delete(&format!("/customers/{taken}")).await.expect(204);
     let done = post(json!({"name": "Taken"})).await.expect(201);
 
@@ -177,14 +117,8 @@ async fn a_refused_request_does_not_use_its_id_up() {
     let readonly = token_with(
         &json!({"sub": "tester", "tenantId": "acme", "role": "readonly", "exp": 4_000_000_000_u64}),
     );
-    let denied = client
-        .clone()
-        .with_token(&readonly)
-        .post_as("r2", "/customers", &json!({"name": "Z"}))
-        .await;
+    let denied =
+        client.clone().with_token(&readonly).post_as("r2", "/customers", &json!({"name": "Z"})).await;
     denied.expect_error(403, "FORBIDDEN");
-    client
-        .post_as("r2", "/customers", &json!({"name": "Y"}))
-        .await
-        .expect(201);
+    client.post_as("r2", "/customers", &json!({"name": "Y"})).await.expect(201);
 }

@@ -30,9 +30,6 @@ fn assert_unauthorized(answer: Answer) {
 
 /// The user that a customer of this client gets as its owner.
 async fn user_of(client: &Client, name: &str) -> String {
-    let created = client
-        .post("/customers", &json!({ "name": name }))
-        .await
-        .expect(201);
+    let created = client.post("/customers", &json!({ "name": name })).await.expect(201);
     created.json()["ownerId"].as_str().expect("text").to_owned()
 }

@@ -8,9 +8,7 @@ use crate::support::{Answer, Setup, TestApp};
 
 /// A service that knows nobody but by the platform.
 async fn asking(upstream: &Upstream, more: &[(&str, &str)]) -> TestApp {
-    let mut setup = Setup::default()
-        .with("CRM_JWT_SECRET", "")
-        .with("PLATFORM_AUTH_URL", &upstream.url);
+    let mut setup = Setup::default().with("CRM_JWT_SECRET", "").with("PLATFORM_AUTH_URL", &upstream.url);
     for (name, value) in more {
         setup = setup.with(name, value);
     }
@@ -18,11 +16,7 @@ async fn asking(upstream: &Upstream, more: &[(&str, &str)]) -> TestApp {
 }
 
 async fn ask(app: &TestApp, token: &str) -> Answer {
-    app.anonymous()
-        .with_token(token)
-        .with_tenant("acme")
-        .get("/customers")
-        .await
+    app.anonymous().with_token(token).with_tenant("acme").get("/customers").await
 }
 
 #[track_caller]
@@ -36,15 +30,9 @@ fn assert_unavailable(answer: Answer) {
 async fn the_platforms_yes_names_the_user_and_is_asked_for_once() {
     let upstream = Upstream::start(|_| yes("li.lei")).await;
     let app = asking(&upstream, &[]).await;
-    let client = app
-        .anonymous()
-        .with("Authorization", "bearer opaque-1")
-        .with_tenant("acme");
+    let client = app.anonymous().with("Authorization", "bearer opaque-1").with_tenant("acme");
 
-    assert_eq!(
-        user_of(&client.clone().with("X-User-Id", "somebody.else"), "A").await,
-        "li.lei"
-    );
+    assert_eq!(user_of(&client.clone().with("X-User-Id", "somebody.else"), "A").await, "li.lei");
     for _ in 0..5 {
         client.get("/customers").await.expect(200);
     }
@@ -52,14 +40,8 @@ async fn the_platforms_yes_names_the_user_and_is_asked_for_once() {
     let questions = upstream.questions();
     assert_eq!(questions.len(), 1);
     let question = &questions[0];
-    assert!(
-        question.starts_with("GET /api/auth/me HTTP/1.1\r\n"),
-        "{question}"
-    );
-    assert!(
-        question.contains("authorization: Bearer opaque-1\r\n"),
-        "{question}"
-    );
+    assert!(question.starts_with("GET /api/auth/me HTTP/1.1\r\n"), "{question}");
+    assert!(question.contains("authorization: Bearer opaque-1\r\n"), "{question}");
     for private in ["acme", "x-tenant-id", "x-user-id", "x-request-id"] {
         assert!(!question.to_lowercase().contains(private), "{question}");
     }
@@ -113,10 +95,7 @@ async fn what_the_platform_says_of_a_caller_holds() {
     globex.expect(200);
     ask(&app, "readonly").await.expect(200);
     let client = app.anonymous().with_token("readonly").with_tenant("acme");
-    client
-        .post("/customers", &json!({"name": "A"}))
-        .await
-        .expect_error(403, "FORBIDDEN");
+    client.post("/customers", &json!({"name": "A"})).await.expect_error(403, "FORBIDDEN");
     ask(&app, "other-cells").await.expect_error(403, "FORBIDDEN");
     ask(&app, "admin").await.expect(200);
     assert_unauthorized(ask(&app, "inactive").await);
@@ -142,9 +121,7 @@ async fn a_platform_that_is_down_slow_or_confused_is_503_and_never_401_or_a_yes(
         assert_unavailable(ask(&app, "opaque-1").await);
         app.anonymous().get("/health").await.expect(200);
     }
-    let app = Setup::default()
-        .with("CRM_JWT_SECRET", "")
-        .with("PLATFORM_AUTH_URL", "http://127.0.0.1:1");
+    let app = Setup::default().with("CRM_JWT_SECRET", "").with("PLATFORM_AUTH_URL", "http://127.0.0.1:1");
     assert_unavailable(ask(&app.start().await, "opaque-1").await);
 }
 
@@ -173,12 +150,7 @@ async fn the_platforms_429_and_our_own_budget_are_429() {
     ask(&app, "first").await.expect(200);
     ask(&app, "second").await.expect(200);
     let third = ask(&app, "third").await.expect_error(429, "RATE_LIMIT");
-    assert!(
-        third
-            .header("retry-after")
-            .parse::<u64>()
-            .is_ok_and(|seconds| seconds > 0)
-    );
+    assert!(third.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
     ask(&app, "first").await.expect(200);
     assert_eq!(upstream.questions().len(), 2);
 }

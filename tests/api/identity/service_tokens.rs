@@ -14,14 +14,9 @@ async fn start() -> TestApp {
     let tokens = format!(
         "sync:{SYNC}, ops:{OPS}:admin\nviewer:{VIEWER}:readonly, billing:{BILLING}:member@acme,globex"
     );
-    let setup = Setup::default()
-        .with("CRM_JWT_SECRET", "")
-        .with("CRM_SERVICE_TOKENS", &tokens);
+    let setup = Setup::default().with("CRM_JWT_SECRET", "").with("CRM_SERVICE_TOKENS", &tokens);
     // Tokens known here are sent nowhere: the platform is down.
-    setup
-        .with("PLATFORM_AUTH_URL", "http://127.0.0.1:1")
-        .start()
-        .await
+    setup.with("PLATFORM_AUTH_URL", "http://127.0.0.1:1").start().await
 }
 
 fn with(app: &TestApp, token: &str, tenant: &str) -> Client {
@@ -40,14 +35,7 @@ async fn a_service_token_is_its_name_and_role() {
     denied.expect_error(403, "FORBIDDEN");
     let directory = app.stop().await;
     let journal = db_select(directory.path(), "acme", "select actor from journal order by seq").await;
-    assert_eq!(
-        journal,
-        [
-            json!({"actor": "sync"}),
-            json!({"actor": "ops"}),
-            json!({"actor": "billing"})
-        ]
-    );
+    assert_eq!(journal, [json!({"actor": "sync"}), json!({"actor": "ops"}), json!({"actor": "billing"})]);
 }
 
 #[tokio::test]
@@ -58,24 +46,16 @@ async fn only_a_service_speaks_for_a_user_by_x_user_id() {
     assert_eq!(user_of(&by(OPS, "li.lei"), "B").await, "ops");
     assert_eq!(user_of(&by(BILLING, "li.lei"), "C").await, "billing");
     for (index, no_user) in [" ", "two words", &"x".repeat(129)].into_iter().enumerate() {
-        assert_eq!(
-            user_of(&by(SYNC, no_user), &format!("D{index}")).await,
-            "sync",
-            "{no_user}"
-        );
+        assert_eq!(user_of(&by(SYNC, no_user), &format!("D{index}")).await, "sync", "{no_user}");
     }
 }
 
 #[tokio::test]
 async fn a_user_named_in_utf_8_is_that_user() {
     let app = start().await;
-    let request = app
-        .wire("POST", "/customers")
-        .header("Authorization", format!("Bearer {SYNC}"));
-    let request = request
-        .header("X-Tenant-Id", "acme")
-        .header("X-Request-ID", "r")
-        .header("X-User-Id", "韩梅梅");
+    let request = app.wire("POST", "/customers").header("Authorization", format!("Bearer {SYNC}"));
+    let request =
+        request.header("X-Tenant-Id", "acme").header("X-Request-ID", "r").header("X-User-Id", "韩梅梅");
 
     let created = request.json(r#"{"name":"A"}"#).send().await.expect(201);
 
@@ -101,17 +81,9 @@ async fn a_service_token_is_bound_to_the_tenants_it_lists() {
 async fn a_token_that_is_nearly_right_is_asked_of_the_platform_or_refused() {
     let app = start().await;
     let alone = Setup::default().with("CRM_JWT_SECRET", "");
-    let alone = alone
-        .with("CRM_SERVICE_TOKENS", &format!("sync:{SYNC}"))
-        .start()
-        .await;
-    for wrong in [
-        &SYNC[1..],
-        &SYNC[..SYNC.len() - 1],
-        &SYNC.to_uppercase(),
-        "sync",
-        &format!("sync:{SYNC}"),
-    ] {
+    let alone = alone.with("CRM_SERVICE_TOKENS", &format!("sync:{SYNC}")).start().await;
+    for wrong in [&SYNC[1..], &SYNC[..SYNC.len() - 1], &SYNC.to_uppercase(), "sync", &format!("sync:{SYNC}")]
+    {
         assert_unauthorized(with(&alone, wrong, "acme").get("/customers").await);
         let unknown = with(&app, wrong, "acme").get("/customers").await;
         unknown.expect_error(503, "AUTH_UNAVAILABLE");

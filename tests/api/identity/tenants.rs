@@ -11,17 +11,9 @@ async fn a_bound_caller_is_in_its_tenant_with_and_without_the_header() {
     let app = TestApp::start().await;
     for claim in ["tenantId", "tenant_id", "tid"] {
         let client = app.anonymous().with_token(&jwt(json!({ claim: "acme" })));
-        let created = client
-            .post("/customers", &json!({ "name": claim }))
-            .await
-            .expect(201);
+        let created = client.post("/customers", &json!({ "name": claim })).await.expect(201);
         assert_eq!(created.json()["tenantId"], "acme");
-        let named = client
-            .clone()
-            .with_tenant("acme")
-            .get("/customers")
-            .await
-            .expect(200);
+        let named = client.clone().with_tenant("acme").get("/customers").await.expect(200);
         assert_eq!(named.json()["data"][0]["name"], claim);
     }
     assert_eq!(app.figure("identity_unbound").await, 0);
@@ -30,19 +22,14 @@ async fn a_bound_caller_is_in_its_tenant_with_and_without_the_header() {
 
 #[tokio::test]
 async fn a_configured_claim_names_the_tenant_too() {
-    let app = Setup::default()
-        .with("CRM_JWT_TENANT_CLAIM", "organization")
-        .start()
-        .await;
+    let app = Setup::default().with("CRM_JWT_TENANT_CLAIM", "organization").start().await;
     let client = app.anonymous().with_token(&jwt(json!({"organization": "acme"})));
 
     client.get("/customers").await.expect(200);
 
     let other = client.clone().with_tenant("other").get("/customers").await;
     other.expect_error(403, "TENANT_MISMATCH");
-    let torn = app
-        .anonymous()
-        .with_token(&jwt(json!({"organization": "acme", "tenantId": "other"})));
+    let torn = app.anonymous().with_token(&jwt(json!({"organization": "acme", "tenantId": "other"})));
     assert_unauthorized(torn.get("/customers").await);
 }
 
@@ -55,11 +42,7 @@ async fn a_bound_caller_that_names_another_tenant_is_refused_before_any_file_is_
     let before = files(&app.tenants());
     for victim in ["victim", "unheard-of", "Acme", "acme.", "default"] {
         let client = app.tenant("acme").with_tenant(victim);
-        let code = if victim == "acme." {
-            (400, "INVALID_TENANT_ID")
-        } else {
-            (403, "TENANT_MISMATCH")
-        };
+        let code = if victim == "acme." { (400, "INVALID_TENANT_ID") } else { (403, "TENANT_MISMATCH") };
         let path = format!("/customers/{id}");
         for answer in [
             client.get("/customers").await,
@@ -81,41 +64,24 @@ async fn a_bound_caller_that_names_another_tenant_is_refused_before_any_file_is_
 #[tokio::test]
 async fn a_caller_of_several_tenants_says_which_one() {
     let app = TestApp::start().await;
-    let client = app
-        .anonymous()
-        .with_token(&jwt(json!({"tenantId": ["acme", "globex"]})));
+    let client = app.anonymous().with_token(&jwt(json!({"tenantId": ["acme", "globex"]})));
     for tenant in ["acme", "globex"] {
-        let created = client
-            .clone()
-            .with_tenant(tenant)
-            .post("/customers", &json!({"name": "A"}))
-            .await;
+        let created = client.clone().with_tenant(tenant).post("/customers", &json!({"name": "A"})).await;
         assert_eq!(created.expect(201).json()["tenantId"], tenant);
     }
     for client in [client.clone(), client.clone().with_tenant("initech")] {
-        client
-            .get("/customers")
-            .await
-            .expect_error(403, "TENANT_MISMATCH");
+        client.get("/customers").await.expect_error(403, "TENANT_MISMATCH");
     }
 }
 
 #[tokio::test]
 async fn an_unbound_caller_is_where_its_header_says_or_in_the_default_tenant() {
     let app = TestApp::start().await;
-    let named = Setup::default()
-        .with("DEFAULT_TENANT_ID", "head-office")
-        .start()
-        .await;
+    let named = Setup::default().with("DEFAULT_TENANT_ID", "head-office").start().await;
     let unbound = jwt(json!({}));
     let create = async |app: &TestApp, tenant: &str| {
         let client = app.anonymous().with_token(&unbound).with_tenant(tenant);
-        client
-            .post("/customers", &json!({"name": "A"}))
-            .await
-            .expect(201)
-            .json()["tenantId"]
-            .clone()
+        client.post("/customers", &json!({"name": "A"})).await.expect(201).json()["tenantId"].clone()
     };
 
     assert_eq!(create(&app, "acme").await, "acme");
@@ -127,20 +93,10 @@ async fn an_unbound_caller_is_where_its_header_says_or_in_the_default_tenant() {
 
 #[tokio::test]
 async fn a_strict_cell_admits_bound_callers_only() {
-    let app = Setup::default()
-        .with("CRM_TENANT_BINDING", "strict")
-        .start()
-        .await;
+    let app = Setup::default().with("CRM_TENANT_BINDING", "strict").start().await;
     let unbound = app.anonymous().with_token(&jwt(json!({})));
-    for client in [
-        unbound.clone(),
-        unbound.clone().with_tenant("acme"),
-        unbound.with_tenant("default"),
-    ] {
-        client
-            .get("/customers")
-            .await
-            .expect_error(403, "TENANT_MISMATCH");
+    for client in [unbound.clone(), unbound.clone().with_tenant("acme"), unbound.with_tenant("default")] {
+        client.get("/customers").await.expect_error(403, "TENANT_MISMATCH");
         let denied = client.post("/customers", &json!({"name": "A"})).await;
         denied.expect_error(403, "TENANT_MISMATCH");
     }
@@ -153,28 +109,11 @@ async fn tenant_ids_have_one_alphabet() {
     let app = TestApp::start().await;
     let admin = app.anonymous().with_token(&jwt(json!({})));
     let longest = "x".repeat(64);
-    for id in [
-        "a",
-        "9",
-        "_",
-        "tenant-001",
-        "a.b:c@d~e-f_g",
-        "con",
-        "CON",
-        "x.db",
-        &longest,
-    ] {
-        let created = admin
-            .clone()
-            .with_tenant(id)
-            .post("/customers", &json!({"name": "A"}))
-            .await;
+    for id in ["a", "9", "_", "tenant-001", "a.b:c@d~e-f_g", "con", "CON", "x.db", &longest] {
+        let created = admin.clone().with_tenant(id).post("/customers", &json!({"name": "A"})).await;
         assert_eq!(created.expect(201).json()["tenantId"], id);
     }
-    let created = files(&app.tenants())
-        .into_iter()
-        .filter(|name| name.ends_with(".db"))
-        .count();
+    let created = files(&app.tenants()).into_iter().filter(|name| name.ends_with(".db")).count();
     assert_eq!(created, 9, "one file each");
     let too_long = "x".repeat(65);
     for id in [
@@ -183,18 +122,11 @@ async fn tenant_ids_have_one_alphabet() {
     ] {
         let answer = admin.clone().with_tenant(id).get("/customers").await;
         answer.expect_error(400, "INVALID_TENANT_ID");
-        let answer = admin
-            .clone()
-            .with_tenant(id)
-            .post("/customers", &json!({"name": "A"}))
-            .await;
+        let answer = admin.clone().with_tenant(id).post("/customers", &json!({"name": "A"})).await;
         answer.expect_error(400, "INVALID_TENANT_ID");
     }
     for bytes in ["租户".as_bytes(), b"caf\xe9", b"a\tb"] {
-        let request = app
-            .wire("GET", "/customers")
-            .of("acme")
-            .header("X-Tenant-Id", bytes);
+        let request = app.wire("GET", "/customers").of("acme").header("X-Tenant-Id", bytes);
         request.send().await.expect_error(400, "INVALID_TENANT_ID");
     }
 }

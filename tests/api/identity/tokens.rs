@@ -19,10 +19,7 @@ async fn credentials_that_prove_nothing_are_401_and_touch_no_file() {
     let other_secret = EncodingKey::from_secret(b"another secret, also longer than 32 bytes");
     let claims = json!({"sub": "tester", "tenantId": "acme", "exp": FAR});
     let forged = encode(&Header::default(), &claims, &other_secret).expect("a token");
-    let critical = Header {
-        crit: Some(vec!["b64".to_owned()]),
-        ..Header::default()
-    };
+    let critical = Header { crit: Some(vec!["b64".to_owned()]), ..Header::default() };
     let critical = encode(&critical, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token");
     let other_hash = EncodingKey::from_secret(SECRET.as_bytes());
     let other_hash = encode(&Header::new(Algorithm::HS512), &claims, &other_hash).expect("a token");
@@ -43,10 +40,7 @@ async fn credentials_that_prove_nothing_are_401_and_touch_no_file() {
         "Bearer a.b.c".into(),
         bearer(&unsigned),
         bearer(&format!("{signed}.")),
-        bearer(&format!(
-            "{signed}.{}",
-            signature.chars().rev().collect::<String>()
-        )),
+        bearer(&format!("{signed}.{}", signature.chars().rev().collect::<String>())),
         bearer(&forged),
         bearer(&critical),
         bearer(&other_hash),
@@ -88,9 +82,8 @@ async fn the_scheme_may_have_any_letter_case() {
 #[tokio::test]
 async fn the_user_of_a_jwt_is_its_subject_whatever_a_header_says() {
     let app = TestApp::start().await;
-    let client = app
-        .anonymous()
-        .with_token(&jwt(json!({"sub": "李雷", "tenantId": "acme", "role": "admin"})));
+    let client =
+        app.anonymous().with_token(&jwt(json!({"sub": "李雷", "tenantId": "acme", "role": "admin"})));
 
     let user = user_of(&client.with("X-User-Id", "somebody.else"), "A").await;
 
@@ -99,11 +92,7 @@ async fn the_user_of_a_jwt_is_its_subject_whatever_a_header_says() {
 
 #[tokio::test]
 async fn a_public_key_proves_tokens_and_is_no_secret() {
-    let app = Setup::default()
-        .with("CRM_JWT_SECRET", "")
-        .with("CRM_JWT_PUBLIC_KEY", RSA_PUB)
-        .start()
-        .await;
+    let app = Setup::default().with("CRM_JWT_SECRET", "").with("CRM_JWT_PUBLIC_KEY", RSA_PUB).start().await;
     let claims = json!({"sub": "tester", "tenantId": "acme", "exp": FAR});
     let private = EncodingKey::from_rsa_pem(RSA.as_bytes()).expect("a key");
     let signed = |algorithm| encode(&Header::new(algorithm), &claims, &private).expect("a token");
@@ -131,17 +120,10 @@ async fn issuer_and_audience_are_required_once_they_are_configured() {
         (json!({}), false),
         (json!({"iss": iss, "aud": "other"}), false),
         (json!({"iss": iss, "aud": []}), false),
-        (
-            json!({"iss": "https://id.example.org/", "aud": "crm-cell"}),
-            false,
-        ),
+        (json!({"iss": "https://id.example.org/", "aud": "crm-cell"}), false),
         (json!({"iss": [iss], "aud": "crm-cell"}), false),
     ] {
-        let answer = app
-            .anonymous()
-            .with_token(&jwt(claims.clone()))
-            .get("/customers")
-            .await;
+        let answer = app.anonymous().with_token(&jwt(claims.clone())).get("/customers").await;
         if allowed {
             answer.expect(200);
         } else {
@@ -155,10 +137,9 @@ async fn a_readonly_caller_reads_and_does_not_write() {
     let app = TestApp::start().await;
     let id = app.tenant("acme").create_customer("A").await;
     let path = format!("/customers/{id}");
-    for claims in [
-        json!({"tenantId": "acme", "role": "readonly"}),
-        json!({"tenantId": "acme", "roles": ["READONLY"]}),
-    ] {
+    for claims in
+        [json!({"tenantId": "acme", "role": "readonly"}), json!({"tenantId": "acme", "roles": ["READONLY"]})]
+    {
         let client = app.anonymous().with_token(&jwt(claims));
         client.get("/customers").await.expect(200);
         client.get(&path).await.expect(200);
@@ -172,10 +153,7 @@ async fn a_readonly_caller_reads_and_does_not_write() {
         }
     }
     let unchanged = app.tenant("acme").get("/customers").await.json();
-    assert_eq!(
-        (&unchanged["total"], &unchanged["data"][0]["version"]),
-        (&json!(1), &json!(1))
-    );
+    assert_eq!((&unchanged["total"], &unchanged["data"][0]["version"]), (&json!(1), &json!(1)));
 }
 
 #[tokio::test]
@@ -192,9 +170,7 @@ async fn every_other_role_writes() {
     .into_iter()
     .enumerate()
     {
-        let client = app
-            .anonymous()
-            .with_token(&jwt(json!({"tenantId": "acme", "role": role})));
+        let client = app.anonymous().with_token(&jwt(json!({"tenantId": "acme", "role": role})));
         client.create_customer(&format!("C{index}")).await;
     }
 }

@@ -25,10 +25,7 @@ pub fn answer(status: u16, body: &str) -> Option<String> {
 
 /// The platform's own form of a yes.
 pub fn yes(user: &str) -> Option<String> {
-    answer(
-        200,
-        &format!(r#"{{"username":"{user}","role":"client","allowedCells":["crm"],"email":null}}"#),
-    )
+    answer(200, &format!(r#"{{"username":"{user}","role":"client","allowedCells":["crm"],"email":null}}"#))
 }
 
 impl Upstream {
@@ -69,9 +66,7 @@ async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, script: Ar
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let token = head
-        .lines()
-        .find_map(|line| line.strip_prefix("authorization: Bearer "));
+    let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
     let answer = (script.lock().expect("not poisoned"))(token.unwrap_or_default());
     heads.lock().expect("not poisoned").push(head);
     match answer {

@@ -25,9 +25,7 @@ async fn walk(
     let mut all: Vec<Value> = Vec::new();
     let mut cursor = String::new();
     for size in sizes.iter().cycle() {
-        let answer = client
-            .get(&format!("/customers?{query}&pageSize={size}{cursor}"))
-            .await;
+        let answer = client.get(&format!("/customers?{query}&pageSize={size}{cursor}")).await;
         let body = answer.clone().expect(200).json();
         let page = rows(&answer);
         assert!(page.len() <= *size);
@@ -110,25 +108,16 @@ async fn rows_inserted_between_pages_neither_repeat_nor_hide_others() {
     let directory = stopped_with(150, TIES.0, TIES.1).await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
-    let before: BTreeSet<_> = ids(&walk(&client, "", &[500], async |_, _| {}).await)
-        .into_iter()
-        .collect();
+    let before: BTreeSet<_> = ids(&walk(&client, "", &[500], async |_, _| {}).await).into_iter().collect();
     let mut inserted = 0;
     for sort in SORTS {
-        let all = walk(
-            &client,
-            &format!("sort={sort}"),
-            &[11, 3, 20],
-            async |client, page| {
-                // A name next to those of this page, so that it falls before, between or after its rows.
-                let near = page
-                    .last()
-                    .map(|row| row["name"].as_str().expect("text").to_owned());
-                let name = format!("{} {inserted}", near.unwrap_or_default());
-                inserted += 1;
-                client.create_customer(&name).await;
-            },
-        )
+        let all = walk(&client, &format!("sort={sort}"), &[11, 3, 20], async |client, page| {
+            // A name next to those of this page, so that it falls before, between or after its rows.
+            let near = page.last().map(|row| row["name"].as_str().expect("text").to_owned());
+            let name = format!("{} {inserted}", near.unwrap_or_default());
+            inserted += 1;
+            client.create_customer(&name).await;
+        })
         .await;
 
         let visited = ids(&all);
@@ -144,9 +133,7 @@ async fn rows_deleted_or_moved_between_pages_hide_no_other() {
     let directory = stopped_with(150, TIES.0, TIES.1).await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
-    let mut alive: BTreeSet<_> = ids(&walk(&client, "", &[500], async |_, _| {}).await)
-        .into_iter()
-        .collect();
+    let mut alive: BTreeSet<_> = ids(&walk(&client, "", &[500], async |_, _| {}).await).into_iter().collect();
     for (index, sort) in SORTS[..6].iter().enumerate() {
         let mut deleted = BTreeSet::new();
         let all = walk(&client, &format!("sort={sort}"), &[40], async |client, page| {
@@ -169,13 +156,7 @@ async fn cursors_keep_to_the_filters() {
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
 
-    let all = walk(
-        &client,
-        "status=2&ownerId=u1&sort=name,-createdAt",
-        &[4],
-        async |_, _| {},
-    )
-    .await;
+    let all = walk(&client, "status=2&ownerId=u1&sort=name,-createdAt", &[4], async |_, _| {}).await;
 
     assert_eq!(all.len(), 25);
     assert!(all.iter().all(|row| row["status"] == 2 && row["ownerId"] == "u1"));
@@ -186,16 +167,10 @@ async fn a_cursor_goes_on_from_a_numbered_page_and_its_total_stays() {
     let directory = stopped_with(50, TIES.0, TIES.1).await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
-    let second = client
-        .get("/customers?page=2&pageSize=10")
-        .await
-        .expect(200)
-        .json();
+    let second = client.get("/customers?page=2&pageSize=10").await.expect(200).json();
     let cursor = second["nextCursor"].as_str().expect("a cursor");
 
-    let by_cursor = client
-        .get(&format!("/customers?pageSize=10&cursor={cursor}"))
-        .await;
+    let by_cursor = client.get(&format!("/customers?pageSize=10&cursor={cursor}")).await;
 
     let by_number = client.get("/customers?page=3&pageSize=10").await;
     assert_eq!(column(&by_cursor, "customerId"), column(&by_number, "customerId"));
@@ -208,11 +183,7 @@ async fn size_count_language_and_blank_parameters_may_change_under_a_cursor() {
     let directory = stopped_with(50, TIES.0, TIES.1).await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
-    let first = client
-        .get("/customers?status=1&pageSize=3")
-        .await
-        .expect(200)
-        .json();
+    let first = client.get("/customers?status=1&pageSize=3").await.expect(200).json();
     let cursor = first["nextCursor"].as_str().expect("a cursor");
     for rest in [
         "status=1&pageSize=9",
@@ -233,11 +204,7 @@ async fn a_cursor_of_another_list_or_of_nobody_is_invalid() {
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
     let cursor = async |client: &Client, query: &str| {
-        let page = client
-            .get(&format!("/customers?{query}"))
-            .await
-            .expect(200)
-            .json();
+        let page = client.get(&format!("/customers?{query}")).await.expect(200).json();
         page["nextCursor"].as_str().expect("a cursor").to_owned()
     };
     let plain = cursor(&client, "").await;
@@ -275,10 +242,7 @@ async fn a_cursor_of_another_list_or_of_nobody_is_invalid() {
     other.create_customer("B").await;
     let answer = other.get(&format!("/customers?cursor={plain}")).await;
     answer.expect_error(400, "INVALID_CURSOR");
-    let nobody = app
-        .tenant("nobody")
-        .get(&format!("/customers?cursor={plain}"))
-        .await;
+    let nobody = app.tenant("nobody").get(&format!("/customers?cursor={plain}")).await;
     nobody.expect_error(400, "INVALID_CURSOR");
 }
 
@@ -292,10 +256,7 @@ async fn a_cursor_outlives_a_restart() {
     let app = Setup::default().over(&directory).start().await;
 
     let cursor = first["nextCursor"].as_str().expect("a cursor");
-    let again = app
-        .tenant("acme")
-        .get(&format!("/customers?cursor={cursor}"))
-        .await;
+    let again = app.tenant("acme").get(&format!("/customers?cursor={cursor}")).await;
 
     assert_eq!(column(&again, "customerId"), column(&second, "customerId"));
 }

@@ -8,11 +8,9 @@ use crate::support::{Client, Setup, TestApp};
 /// Three customers that differ in every field that can be filtered by.
 async fn three(client: &Client) -> Vec<String> {
     let mut ids = Vec::new();
-    for (name, owner, status, lifecycle, rest) in [
-        ("A", "u1", 1, "lead", "x"),
-        ("B", "u2", 2, "customer", "y"),
-        ("C", "u1", 2, "lead", "Y"),
-    ] {
+    for (name, owner, status, lifecycle, rest) in
+        [("A", "u1", 1, "lead", "x"), ("B", "u2", 2, "customer", "y"), ("C", "u1", 2, "lead", "Y")]
+    {
         let body = json!({
             "name": name, "ownerId": owner, "status": status, "lifecycle": lifecycle, "level": rest, "source": rest,
             "industry": rest, "region": rest,
@@ -43,10 +41,7 @@ async fn each_filter_selects_what_it_says_and_all_of_them_hold_together() {
         ("region=y".into(), "B"),
         ("ownerId=u1&status=2".into(), "C"),
         ("ownerId=u2&status=1".into(), ""),
-        (
-            "status=2&lifecycle=customer&level=y&source=y&industry=y&region=y&ownerId=u2".into(),
-            "B",
-        ),
+        ("status=2&lifecycle=customer&level=y&source=y&industry=y&region=y&ownerId=u2".into(), "B"),
         (format!("customerId={}&status=1", ids[1]), ""),
         ("status= 1 ".into(), "A"),
     ] {
@@ -74,10 +69,7 @@ async fn an_unknown_enum_is_refused_and_an_unknown_id_selects_nothing() {
         let answer = client.get(&format!("/customers?{query}")).await;
         let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
         let name = query.split('=').next().expect("a name");
-        assert!(
-            answer["message"].as_str().expect("text").contains(name),
-            "{answer}"
-        );
+        assert!(answer["message"].as_str().expect("text").contains(name), "{answer}");
     }
     for query in [
         "customerId=unknown",
@@ -89,16 +81,8 @@ async fn an_unknown_enum_is_refused_and_an_unknown_id_selects_nothing() {
         "level=_",
         "source=*",
     ] {
-        let answer = client
-            .get(&format!("/customers?{query}"))
-            .await
-            .expect(200)
-            .json();
-        assert_eq!(
-            (&answer["data"], &answer["total"]),
-            (&json!([]), &json!(0)),
-            "{query}"
-        );
+        let answer = client.get(&format!("/customers?{query}")).await.expect(200).json();
+        assert_eq!((&answer["data"], &answer["total"]), (&json!([]), &json!(0)), "{query}");
     }
 }
 
@@ -129,10 +113,7 @@ async fn sort_takes_up_to_three_documented_keys_in_either_direction() {
         ("name , -lastFollowUpAt", "4 3 2 1"),
         ("createdAt,name,-updatedAt", "1 2 3 4"),
     ] {
-        let ids = column(
-            &client.get(&format!("/customers?sort={sort}")).await,
-            "customerId",
-        );
+        let ids = column(&client.get(&format!("/customers?sort={sort}")).await, "customerId");
         let expected: Vec<_> = expected.split(' ').map(|i| format!("c0000{i}")).collect();
         assert_eq!(ids, expected, "{sort}");
     }
@@ -157,10 +138,7 @@ async fn sort_takes_up_to_three_documented_keys_in_either_direction() {
         let answer = client.get(&format!("/customers?sort={wrong}")).await;
         let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
         let message = answer["message"].as_str().expect("text");
-        assert!(
-            message.contains("sort") && message.contains("createdAt"),
-            "{wrong}: {message}"
-        );
+        assert!(message.contains("sort") && message.contains("createdAt"), "{wrong}: {message}");
     }
 }
 

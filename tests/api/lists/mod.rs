@@ -19,10 +19,7 @@ use crate::support::{Answer, Client, TestApp, db_execute};
 async fn stopped_with(rows: usize, columns: &str, select: &str) -> Arc<TempDir> {
     let app = TestApp::start().await;
     let id = app.tenant("acme").create_customer("first").await;
-    app.tenant("acme")
-        .delete(&format!("/customers/{id}"))
-        .await
-        .expect(204);
+    app.tenant("acme").delete(&format!("/customers/{id}")).await.expect(204);
     let directory = app.stop().await;
     let sql = format!(
         "with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows}) \

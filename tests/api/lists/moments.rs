@@ -10,11 +10,7 @@ use crate::support::{Setup, TestApp, clock_at};
 /// Customers created on both sides of midnight in Shanghai, one of them changed a day later.
 async fn around_midnight(zone: &str) -> TestApp {
     let clock = clock_at("2026-11-21T15:59:59.999Z");
-    let app = Setup::default()
-        .with("CRM_TIME_ZONE", zone)
-        .at(clock.clone())
-        .start()
-        .await;
+    let app = Setup::default().with("CRM_TIME_ZONE", zone).at(clock.clone()).start().await;
     let client = app.tenant("acme");
     let evening = client.create_customer("evening").await;
     clock.advance(Duration::from_millis(1));
@@ -22,10 +18,7 @@ async fn around_midnight(zone: &str) -> TestApp {
     clock.advance(Duration::from_millis(1));
     client.create_customer("later").await;
     clock.advance(Duration::from_secs(24 * 3600));
-    client
-        .patch(&format!("/customers/{evening}"), &json!({"level": "A"}))
-        .await
-        .expect(200);
+    client.patch(&format!("/customers/{evening}"), &json!({"level": "A"})).await.expect(200);
     app
 }
 
@@ -42,24 +35,12 @@ async fn ranges_hold_their_start_and_not_their_end() {
         ("createdFrom=2026-11-21T16:00:00.001Z", &["later"]),
         ("createdTo=2026-11-21T16:00:00Z", &["evening"]),
         ("createdTo=2026-11-21T16:00:00.001Z", &["evening", "midnight"]),
-        (
-            "createdFrom=2026-11-21T16:00:00Z&createdTo=2026-11-21T16:00:00.001Z",
-            &["midnight"],
-        ),
-        (
-            "createdFrom=2026-11-21T16:00:00Z&createdTo=2026-11-21T16:00:00Z",
-            &[],
-        ),
-        (
-            "createdFrom=2026-11-22T00:00:00Z&createdTo=2026-11-21T00:00:00Z",
-            &[],
-        ),
+        ("createdFrom=2026-11-21T16:00:00Z&createdTo=2026-11-21T16:00:00.001Z", &["midnight"]),
+        ("createdFrom=2026-11-21T16:00:00Z&createdTo=2026-11-21T16:00:00Z", &[]),
+        ("createdFrom=2026-11-22T00:00:00Z&createdTo=2026-11-21T00:00:00Z", &[]),
         ("updatedFrom=2026-11-22T16:00:00Z", &["evening"]),
         ("updatedTo=2026-11-22T16:00:00Z", &["midnight", "later"]),
-        (
-            "updatedFrom=2026-11-22T16:00:00Z&createdFrom=2026-11-21T16:00:00Z",
-            &[],
-        ),
+        ("updatedFrom=2026-11-22T16:00:00Z&createdFrom=2026-11-21T16:00:00Z", &[]),
     ] {
         assert_selects(&app, query, expected).await;
     }
@@ -68,30 +49,14 @@ async fn ranges_hold_their_start_and_not_their_end() {
 #[tokio::test]
 async fn dates_without_an_offset_are_those_of_the_configured_zone() {
     for (zone, query, expected) in [
-        (
-            "Asia/Shanghai",
-            "createdFrom=2026-11-22",
-            &["midnight", "later"][..],
-        ),
+        ("Asia/Shanghai", "createdFrom=2026-11-22", &["midnight", "later"][..]),
         ("Asia/Shanghai", "createdTo=2026-11-22", &["evening"]),
-        (
-            "Asia/Shanghai",
-            "createdFrom=2026-11-22T00:00:00",
-            &["midnight", "later"],
-        ),
-        (
-            "Asia/Shanghai",
-            "createdTo=2026-11-22T00:00:00.001",
-            &["evening", "midnight"],
-        ),
+        ("Asia/Shanghai", "createdFrom=2026-11-22T00:00:00", &["midnight", "later"]),
+        ("Asia/Shanghai", "createdTo=2026-11-22T00:00:00.001", &["evening", "midnight"]),
         ("Asia/Shanghai", "updatedFrom=2026-11-23", &["evening"]),
         ("UTC", "createdFrom=2026-11-22", &[]),
         ("UTC", "createdFrom=2026-11-21T16:00:00", &["midnight", "later"]),
-        (
-            "America/New_York",
-            "createdFrom=2026-11-21T11:00:00",
-            &["midnight", "later"],
-        ),
+        ("America/New_York", "createdFrom=2026-11-21T11:00:00", &["midnight", "later"]),
     ] {
         let app = around_midnight(zone).await;
         assert_selects(&app, query, expected).await;
@@ -135,10 +100,7 @@ async fn what_is_no_moment_is_refused_by_its_name() {
         ] {
             let answer = client.get(&format!("/customers?{name}={wrong}")).await;
             let answer = answer.expect_error(400, "VALIDATION_FAILED").json();
-            assert!(
-                answer["message"].as_str().expect("text").contains(name),
-                "{wrong}: {answer}"
-            );
+            assert!(answer["message"].as_str().expect("text").contains(name), "{wrong}: {answer}");
         }
     }
 }

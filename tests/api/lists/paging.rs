@@ -9,12 +9,8 @@ use crate::support::{Setup, TestApp, clock_at};
 
 #[tokio::test]
 async fn a_page_has_twenty_rows_and_says_where_it_stands() {
-    let directory = stopped_with(
-        45,
-        "name, owner_id, created_at, updated_at",
-        "printf('C%02d', i), 'u', i, i",
-    )
-    .await;
+    let directory =
+        stopped_with(45, "name, owner_id, created_at, updated_at", "printf('C%02d', i), 'u', i, i").await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
 
@@ -36,13 +32,7 @@ async fn a_page_has_twenty_rows_and_says_where_it_stands() {
         assert_eq!(body["nextCursor"].is_string(), more, "{path}");
         let after_data = answer.text.rsplit_once(']').expect("data").1;
         let mut at = 0;
-        for key in [
-            ",\"total\":",
-            ",\"page\":",
-            ",\"pageSize\":",
-            ",\"hasMore\":",
-            ",\"nextCursor\":",
-        ] {
+        for key in [",\"total\":", ",\"page\":", ",\"pageSize\":", ",\"hasMore\":", ",\"nextCursor\":"] {
             let found = after_data.find(key).expect(key);
             assert!(found >= at, "{after_data}");
             at = found;
@@ -53,58 +43,29 @@ async fn a_page_has_twenty_rows_and_says_where_it_stands() {
 
 #[tokio::test]
 async fn the_last_page_that_is_full_has_no_more() {
-    let directory = stopped_with(
-        40,
-        "name, owner_id, created_at, updated_at",
-        "printf('C%02d', i), 'u', i, i",
-    )
-    .await;
+    let directory =
+        stopped_with(40, "name, owner_id, created_at, updated_at", "printf('C%02d', i), 'u', i, i").await;
     let app = Setup::default().over(&directory).start().await;
 
-    let last = app
-        .tenant("acme")
-        .get("/customers?page=2")
-        .await
-        .expect(200)
-        .json();
+    let last = app.tenant("acme").get("/customers?page=2").await.expect(200).json();
 
     assert_eq!(last["data"].as_array().expect("rows").len(), 20);
-    assert_eq!(
-        (&last["hasMore"], &last["nextCursor"]),
-        (&json!(false), &Value::Null)
-    );
+    assert_eq!((&last["hasMore"], &last["nextCursor"]), (&json!(false), &Value::Null));
 }
 
 #[tokio::test]
 async fn page_sizes_are_1_to_500_and_pages_count_from_1() {
-    let directory = stopped_with(
-        510,
-        "name, owner_id, created_at, updated_at",
-        "printf('C%03d', i), 'u', i, i",
-    )
-    .await;
+    let directory =
+        stopped_with(510, "name, owner_id, created_at, updated_at", "printf('C%03d', i), 'u', i, i").await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
     for (size, rows) in [("1", 1), ("500", 500), ("7", 7)] {
-        let answer = client
-            .get(&format!("/customers?pageSize={size}"))
-            .await
-            .expect(200)
-            .json();
+        let answer = client.get(&format!("/customers?pageSize={size}")).await.expect(200).json();
         assert_eq!(answer["data"].as_array().expect("rows").len(), rows);
         assert_eq!(answer["pageSize"], rows);
     }
     for parameter in ["pageSize", "page"] {
-        for wrong in [
-            "0",
-            "-1",
-            "x",
-            "1.5",
-            "1e2",
-            "0x10",
-            "99999999999999999999999",
-            "١",
-        ] {
+        for wrong in ["0", "-1", "x", "1.5", "1e2", "0x10", "99999999999999999999999", "١"] {
             let answer = client.get(&format!("/customers?{parameter}={wrong}")).await;
             let answer = answer.expect_error(400, "BAD_REQUEST").json();
             let message = answer["message"].as_str().expect("text");
@@ -121,20 +82,13 @@ async fn pages_beyond_a_hundred_thousand_rows_lead_to_the_cursor() {
     let client = app.tenant("acme");
     client.create_customer("A").await;
     for (page, size) in [(5001_u64, 20), (201, 500), (100_001, 1)] {
-        let last = client
-            .get(&format!("/customers?page={page}&pageSize={size}"))
-            .await;
+        let last = client.get(&format!("/customers?page={page}&pageSize={size}")).await;
         last.expect(200);
         for deeper in [page + 1, 4_294_967_295] {
-            let answer = client
-                .get(&format!("/customers?page={deeper}&pageSize={size}"))
-                .await;
+            let answer = client.get(&format!("/customers?page={deeper}&pageSize={size}")).await;
             let answer = answer.expect_error(400, "BAD_REQUEST").json();
             let message = answer["message"].as_str().expect("text");
-            assert!(
-                message.contains("cursor") || message.contains("nextCursor"),
-                "{message}"
-            );
+            assert!(message.contains("cursor") || message.contains("nextCursor"), "{message}");
         }
     }
 }
@@ -148,11 +102,7 @@ async fn a_row_is_flat_and_has_the_keys_of_the_resource_in_order() {
 
     let list = client.get("/customers").await.expect(200);
 
-    assert!(
-        list.text.starts_with(&format!("{{\"data\":[{}],", one.text)),
-        "{}",
-        list.text
-    );
+    assert!(list.text.starts_with(&format!("{{\"data\":[{}],", one.text)), "{}", list.text);
     for (key, value) in rows(&list)[0].as_object().expect("an object") {
         assert!(!value.is_array() && !value.is_object(), "{key}: {value}");
     }
@@ -170,10 +120,7 @@ async fn the_default_order_is_newest_first_and_stable_among_equals() {
     let changed_later = client.create_customer("b1").await;
     client.create_customer("b2").await;
     clock.advance(Duration::from_secs(1));
-    client
-        .patch(&format!("/customers/{changed_later}"), &json!({"level": "A"}))
-        .await
-        .expect(200);
+    client.patch(&format!("/customers/{changed_later}"), &json!({"level": "A"})).await.expect(200);
 
     let all = names(&client, "/customers").await;
 
@@ -195,17 +142,10 @@ async fn numbered_pages_make_up_the_list_in_every_order() {
     .await;
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
-    for sort in [
-        "-createdAt",
-        "createdAt",
-        "name,-updatedAt",
-        "-nextFollowUpAt,name,createdAt",
-        "lastFollowUpAt",
-    ] {
-        let whole = column(
-            &client.get(&format!("/customers?sort={sort}&pageSize=100")).await,
-            "customerId",
-        );
+    for sort in
+        ["-createdAt", "createdAt", "name,-updatedAt", "-nextFollowUpAt,name,createdAt", "lastFollowUpAt"]
+    {
+        let whole = column(&client.get(&format!("/customers?sort={sort}&pageSize=100")).await, "customerId");
         let mut paged = Vec::new();
         for page in 1..=6 {
             let path = format!("/customers?sort={sort}&pageSize=10&page={page}");
@@ -236,9 +176,6 @@ async fn a_tenant_that_does_not_exist_has_an_empty_list() {
         });
         assert_eq!(answer, expected, "{path}");
     }
-    client
-        .get("/customers/unknown")
-        .await
-        .expect_error(404, "NOT_FOUND");
+    client.get("/customers/unknown").await.expect_error(404, "NOT_FOUND");
     assert_eq!(crate::support::files(&app.tenants()), Vec::<String>::new());
 }

@@ -22,10 +22,7 @@ async fn an_unknown_parameter_is_refused_and_the_nearest_known_one_named() {
             let answer = client.get(&format!("/customers?{query}")).await;
             let answer = answer.expect_error(400, "UNKNOWN_PARAMETER").json();
             let message = answer["message"].as_str().expect("text");
-            assert!(
-                message.contains(unknown) && message.contains(nearest),
-                "{message}"
-            );
+            assert!(message.contains(unknown) && message.contains(nearest), "{message}");
         }
     }
     // A tenant that does not exist is no reason to ignore one.
@@ -50,16 +47,10 @@ async fn a_parameter_given_twice_is_refused_even_with_one_value() {
     ] {
         let answer = client.get(&format!("/customers?{query}")).await;
         let answer = answer.expect_error(400, "BAD_REQUEST").json();
-        let name = if query.contains("level") {
-            "level"
-        } else {
-            query.split(['=', '&']).next().expect("a name")
-        };
+        let name =
+            if query.contains("level") { "level" } else { query.split(['=', '&']).next().expect("a name") };
         let name = name.replace("%73", "s");
-        assert!(
-            answer["message"].as_str().expect("text").contains(&name),
-            "{query}: {answer}"
-        );
+        assert!(answer["message"].as_str().expect("text").contains(&name), "{query}: {answer}");
     }
 }
 

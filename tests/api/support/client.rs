@@ -33,11 +33,7 @@ impl Client {
             .timeout(Duration::from_secs(30))
             .build()
             .expect("a client");
-        Self {
-            http,
-            base: base.to_owned(),
-            headers: Vec::new(),
-        }
+        Self { http, base: base.to_owned(), headers: Vec::new() }
     }
 
     pub fn with_token(self, token: &str) -> Self {
@@ -50,8 +46,7 @@ impl Client {
 
     /// Sends this header with every request, in place of an earlier one of that name; an empty value sends none.
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers
-            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         if !value.is_empty() {
             self.headers.push((name.to_owned(), value.to_owned()));
         }
@@ -64,24 +59,17 @@ impl Client {
 
     /// POST with a fresh request id.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.with_request_id()
-            .send(Method::POST, path, Some(body.to_string()))
-            .await
+        self.with_request_id().send(Method::POST, path, Some(body.to_string())).await
     }
 
     /// POST with this request id.
     pub async fn post_as(&self, request_id: &str, path: &str, body: &Value) -> Answer {
-        self.clone()
-            .with("X-Request-ID", request_id)
-            .send(Method::POST, path, Some(body.to_string()))
-            .await
+        self.clone().with("X-Request-ID", request_id).send(Method::POST, path, Some(body.to_string())).await
     }
 
     /// PATCH with a fresh request id.
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.with_request_id()
-            .send(Method::PATCH, path, Some(body.to_string()))
-            .await
+        self.with_request_id().send(Method::PATCH, path, Some(body.to_string())).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -90,10 +78,7 @@ impl Client {
 
     /// Creates a customer of this name and returns its id.
     pub async fn create_customer(&self, name: &str) -> String {
-        let answer = self
-            .post("/customers", &serde_json::json!({ "name": name }))
-            .await
-            .expect(201);
+        let answer = self.post("/customers", &serde_json::json!({ "name": name })).await.expect(201);
         answer.json()["customerId"].as_str().expect("an id").to_owned()
     }
 
@@ -110,10 +95,7 @@ impl Client {
         body: Option<String>,
     ) -> reqwest::Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
-        let has_type = self
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let has_type = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         if let Some(body) = body {
             if !has_type {
                 request = request.header("Content-Type", "application/json");
@@ -125,26 +107,15 @@ impl Client {
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer {
-            status,
-            headers,
-            text: response.text().await?,
-        })
+        Ok(Answer { status, headers, text: response.text().await? })
     }
 
     fn with_request_id(&self) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        if self
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("x-request-id"))
-        {
+        if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("x-request-id")) {
             return self.clone();
         }
-        self.clone().with(
-            "X-Request-ID",
-            &format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-        )
+        self.clone().with("X-Request-ID", &format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
@@ -171,19 +142,14 @@ impl Answer {
 
     /// A header's value; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map(|value| value.to_str().expect("ASCII"))
-            .unwrap_or_default()
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII")).unwrap_or_default()
     }
 }
 
 /// Sends bytes and returns the bytes of the answer; the request must ask for `Connection: close`.
 pub fn raw(address: &str, request: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).expect("connected");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     // The service may answer, and hang up, before it has read everything.
     let _ = stream.write_all(request.as_ref());
     let mut answer = Vec::new();

@@ -11,10 +11,7 @@ use super::tenants_in;
 /// The rows that a statement selects from a tenant's file, each as an object.
 pub async fn db_select(directory: &Path, tenant: &str, sql: &str) -> Vec<Value> {
     let mut connection = db_open(directory, tenant).await;
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .fetch_all(&mut connection)
-        .await
-        .expect("selected");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("selected");
     connection.close().await.expect("closed");
     rows.iter().map(object).collect()
 }
@@ -22,10 +19,7 @@ pub async fn db_select(directory: &Path, tenant: &str, sql: &str) -> Vec<Value> 
 /// Runs statements on a tenant's file.
 pub async fn db_execute(directory: &Path, tenant: &str, sql: &str) {
     let mut connection = db_open(directory, tenant).await;
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(&mut connection)
-        .await
-        .expect("executed");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("executed");
     connection.close().await.expect("closed");
 }
 
@@ -47,9 +41,6 @@ fn object(row: &SqliteRow) -> Value {
             .or_else(|_| row.try_get::<Option<&str>, _>(position).map(Value::from))
             .expect("an integer or a text")
     };
-    let columns = row
-        .columns()
-        .iter()
-        .map(|column| (column.name().to_owned(), value(column.ordinal())));
+    let columns = row.columns().iter().map(|column| (column.name().to_owned(), value(column.ordinal())));
     Value::Object(columns.collect::<Map<_, _>>())
 }

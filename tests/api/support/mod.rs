@@ -48,11 +48,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             variables: Vec::new(),
-            machine: Machine {
-                files: 20_000,
-                threads: 20_000,
-                memory: 8 << 30,
-            },
+            machine: Machine { files: 20_000, threads: 20_000, memory: 8 << 30 },
             clock: Arc::new(SystemClock),
             directory: Arc::new(tempfile::tempdir().expect("a temporary directory")),
         }
@@ -102,13 +98,7 @@ impl Setup {
         let running = tokio::spawn(app.run(async move {
             let _ = stopped.await;
         }));
-        TestApp {
-            state,
-            base,
-            directory: self.directory,
-            stop: Some(stop),
-            running,
-        }
+        TestApp { state, base, directory: self.directory, stop: Some(stop), running }
     }
 }
 
@@ -120,9 +110,7 @@ impl TestApp {
 
     /// A client bound to a tenant by its token.
     pub fn tenant(&self, tenant: &str) -> Client {
-        Client::new(&self.base)
-            .with_token(&token(tenant, "tester"))
-            .with_tenant(tenant)
+        Client::new(&self.base).with_token(&token(tenant, "tester")).with_tenant(tenant)
     }
 
     /// A client without a token.
@@ -155,17 +143,13 @@ impl TestApp {
     /// A figure of the service's own metrics.
     pub async fn figure(&self, name: &str) -> u64 {
         let metrics = self.anonymous().get("/metrics").await.json();
-        metrics[name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
+        metrics[name].as_u64().unwrap_or_else(|| panic!("no figure {name} in {metrics}"))
     }
 }
 
 /// A clock that stands at this moment until it is told to move.
 pub fn clock_at(moment: &str) -> Arc<ManualClock> {
-    Arc::new(ManualClock::at(
-        Timestamp::parse_rfc3339(moment).expect("a moment"),
-    ))
+    Arc::new(ManualClock::at(Timestamp::parse_rfc3339(moment).expect("a moment")))
 }
 
 /// The directory of the tenants' files of a service in `directory`.
@@ -176,15 +160,8 @@ pub fn tenants_in(directory: &Path) -> PathBuf {
 /// The names of the files in a directory, sorted.
 pub fn files(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<_> = entries
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

@@ -26,16 +26,10 @@ impl Cell {
         let mut child = command.spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("a greeting").expect("readable");
-        let address = first
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("http://"))
-            .expect("an address");
+        let address =
+            first.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
         let base = format!("http://{}", address.trim_end_matches(';'));
-        Self {
-            child,
-            base,
-            _stdout: lines,
-        }
+        Self { child, base, _stdout: lines }
     }
 
     /// The command that [`Cell::start`] runs.
@@ -54,9 +48,7 @@ impl Cell {
     }
 
     pub fn tenant(&self, tenant: &str) -> Client {
-        Client::new(&self.base)
-            .with_token(&super::token(tenant, "tester"))
-            .with_tenant(tenant)
+        Client::new(&self.base).with_token(&super::token(tenant, "tester")).with_tenant(tenant)
     }
 
     /// A client without a token.
@@ -78,13 +70,7 @@ impl Cell {
     /// SIGTERM; returns the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .expect("kill runs")
-                .success()
-        );
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(30) {
             if let Some(status) = self.child.try_wait().expect("waited") {

@@ -25,11 +25,7 @@ impl TestApp {
     /// A request on a connection of its own.
     pub fn wire(&self, method: &str, target: &str) -> Wire {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: cell\r\nConnection: close\r\n");
-        Wire {
-            address: self.address().to_owned(),
-            head: head.into_bytes(),
-            body: Vec::new(),
-        }
+        Wire { address: self.address().to_owned(), head: head.into_bytes(), body: Vec::new() }
     }
 }
 
@@ -97,11 +93,7 @@ impl WireAnswer {
         let is_readable = has("Transfer-Encoding") && !has("Content-Encoding");
         Self {
             status: status.expect("a status").parse().expect("a number"),
-            body: if is_readable {
-                joined(body)
-            } else {
-                body.to_owned()
-            },
+            body: if is_readable { joined(body) } else { body.to_owned() },
             headers,
         }
     }
