@@ -1,6 +1,7 @@
 //! The binary: where it listens, and what it logs.
 
 use std::fs::{self, File};
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -14,6 +15,7 @@ fn refusal(variables: &[(&str, &str)]) -> String {
         .env_remove("CRM_JWT_SECRET")
         .env_remove("CRM_HOST")
         .envs(variables.iter().copied())
+        .stderr(Stdio::piped())
         .output()
         .expect("the binary runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
