@@ -20,10 +20,7 @@ fn every_documented_variable_is_named_where_its_setting_is() {
     let settings = read("src/config/settings.rs");
     for (names, _) in variables_of_the_default_file() {
         let first = names.split(", ").next().unwrap_or_default();
-        assert!(
-            settings.contains(&format!("/// {first}: ")),
-            "{first} is not in src/config/settings.rs"
-        );
+        assert!(settings.contains(&format!("/// {first}: ")), "{first} is not in src/config/settings.rs");
     }
 }
 
@@ -41,12 +38,7 @@ fn the_api_lists_every_code_of_an_error_with_its_status() {
     }
     let listed: BTreeSet<_> = rows(&section(&read("docs/API.md"), "## Errors"))
         .into_iter()
-        .map(|row| {
-            (
-                row[0].parse().expect("a status"),
-                row[1].trim_matches('`').to_owned(),
-            )
-        })
+        .map(|row| (row[0].parse().expect("a status"), row[1].trim_matches('`').to_owned()))
         .collect();
     assert!(real.len() > 15, "{real:?}");
     same(&listed, &real, "docs/API.md", "Code in src/http/error.rs");
@@ -55,15 +47,10 @@ fn the_api_lists_every_code_of_an_error_with_its_status() {
 #[test]
 fn the_api_lists_every_problem_of_a_field() {
     let source = read("src/http/error.rs");
-    let real: BTreeSet<_> = quoted(&section(&source, "fn problem_code"))
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let real: BTreeSet<_> =
+        quoted(&section(&source, "fn problem_code")).into_iter().map(str::to_owned).collect();
     let text = section(&read("docs/API.md"), "## Errors");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("Codes of single fields:"))
-        .expect("a line");
+    let line = text.lines().find(|line| line.starts_with("Codes of single fields:")).expect("a line");
     let listed: BTreeSet<_> = line.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     same(&listed, &real, "docs/API.md", "problem_code in src/http/error.rs");
 }
@@ -90,12 +77,7 @@ fn the_operations_guide_lists_every_metric() {
         })
         .collect();
     assert!(real.len() > 10, "{real:?}");
-    same(
-        &listed,
-        &real,
-        "docs/OPERATIONS.md",
-        "src/app.rs and src/telemetry.rs",
-    );
+    same(&listed, &real, "docs/OPERATIONS.md", "src/app.rs and src/telemetry.rs");
 }
 
 #[test]
@@ -109,11 +91,7 @@ fn links_and_named_files_exist() {
             if path.contains("://") {
                 continue;
             }
-            let target = if path.is_empty() {
-                document.clone()
-            } else {
-                beside.join(path)
-            };
+            let target = if path.is_empty() { document.clone() } else { beside.join(path) };
             if !root().join(&target).exists() {
                 broken.push(format!("{}: {link}", document.display()));
             } else if !anchor.is_empty() && !anchors(&target).contains(anchor) {
@@ -151,9 +129,8 @@ fn variables_of_the_default_file() -> BTreeSet<(String, String)> {
     for line in read("config/default.toml").lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-            if let Some((list, _)) = comment
-                .split_once(": ")
-                .filter(|(list, _)| list.split(", ").all(is_name))
+            if let Some((list, _)) =
+                comment.split_once(": ").filter(|(list, _)| list.split(", ").all(is_name))
             {
                 let quoted: Vec<_> = list.split(", ").map(|name| format!("`{name}`")).collect();
                 names = Some(quoted.join(", "));
@@ -194,13 +171,8 @@ fn section(text: &str, start: &str) -> String {
     let first = lines.next().unwrap_or_else(|| panic!("there is no {start:?}"));
     let indent = &first[..first.len() - first.trim_start().len()];
     let end = format!("{indent}}}");
-    let body = lines.take_while(|line| {
-        if first.starts_with("## ") {
-            !line.starts_with("## ")
-        } else {
-            *line != end
-        }
-    });
+    let body = lines
+        .take_while(|line| if first.starts_with("## ") { !line.starts_with("## ") } else { *line != end });
     body.collect::<Vec<_>>().join("\n")
 }
 
@@ -236,9 +208,7 @@ fn anchors(document: &Path) -> BTreeSet<String> {
     headings
         .map(|line| {
             let words = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = words
-                .chars()
-                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
             kept.collect::<String>().replace(' ', "-")
         })
         .collect()

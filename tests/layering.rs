@@ -8,14 +8,6 @@ use std::path::{Path, PathBuf};
 /// Longest file of `src/`, in lines.
 const LONGEST: usize = 450;
 
-/// Files that were longer when the limit was set, with the most that each may have. The numbers may only sink; a file
-/// that fits, or is gone, must leave this list.
-const LONGER: [(&str, usize); 3] = [
-    ("src/tenancy/engine/handle.rs", 500),
-    ("src/tenancy/engine/writer.rs", 600),
-    ("src/tenancy/map.rs", 500),
-];
-
 #[test]
 fn imports_point_downward_only() {
     let map = Map::of(&read(Path::new("src/lib.rs")));
@@ -42,45 +34,27 @@ fn every_module_is_on_the_map_once() {
     let text = read(Path::new("src/lib.rs"));
     let map = Map::of(&text);
     let mut on_the_map: Vec<_> = map.0.keys().cloned().collect();
-    let declared = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let declared = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     let mut declared: Vec<_> = declared.map(str::to_owned).collect();
     let mut on_disk: Vec<_> = sources().iter().filter_map(|file| room_of(file)).collect();
     on_disk.dedup();
     for list in [&mut on_the_map, &mut declared, &mut on_disk] {
         list.sort();
     }
-    assert_eq!(
-        on_the_map, declared,
-        "the list in the doc comment of src/lib.rs and its `pub mod` lines"
-    );
-    assert_eq!(
-        on_the_map, on_disk,
-        "the list in the doc comment of src/lib.rs and the modules in src/"
-    );
+    assert_eq!(on_the_map, declared, "the list in the doc comment of src/lib.rs and its `pub mod` lines");
+    assert_eq!(on_the_map, on_disk, "the list in the doc comment of src/lib.rs and the modules in src/");
 }
 
 #[test]
 fn files_are_short() {
-    let mut wrong = Vec::new();
+    let mut long = Vec::new();
     for file in sources() {
-        let name = file.display().to_string();
         let lines = read(&file).lines().count();
-        let listed = LONGER.iter().find(|(longer, _)| *longer == name);
-        let most = listed.map_or(LONGEST, |(_, most)| *most);
-        if lines > most {
-            wrong.push(format!("{name} has {lines} lines; the most is {most}: split it"));
-        } else if listed.is_some() && lines <= LONGEST {
-            wrong.push(format!("{name} fits now: take it off the list"));
+        if lines > LONGEST {
+            long.push(format!("{} has {lines} lines; the most is {LONGEST}: split it", file.display()));
         }
     }
-    for (longer, _) in LONGER {
-        if !Path::new(env!("CARGO_MANIFEST_DIR")).join(longer).exists() {
-            wrong.push(format!("{longer} is gone: take it off the list"));
-        }
-    }
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
 }
 
 /// The rooms of the crate by their place in the numbered list: 1 is the top.
@@ -98,25 +72,15 @@ impl Map {
                 continue;
             };
             let (room, _) = entry.split_once("`]").expect("a room in brackets");
-            assert_eq!(
-                number,
-                floors.len() + 1,
-                "the list in src/lib.rs is numbered from the top"
-            );
-            assert!(
-                floors.insert(room.to_owned(), number).is_none(),
-                "{room} is on the map twice"
-            );
+            assert_eq!(number, floors.len() + 1, "the list in src/lib.rs is numbered from the top");
+            assert!(floors.insert(room.to_owned(), number).is_none(), "{room} is on the map twice");
         }
         assert!(floors.len() > 1, "src/lib.rs has no numbered list of rooms");
         Self(floors)
     }
 
     fn floor(&self, room: &str) -> usize {
-        *self
-            .0
-            .get(room)
-            .unwrap_or_else(|| panic!("{room} is not on the map in src/lib.rs"))
+        *self.0.get(room).unwrap_or_else(|| panic!("{room} is not on the map in src/lib.rs"))
     }
 
     fn has(&self, room: &str) -> bool {
@@ -157,10 +121,7 @@ fn imports(text: &str, depth: usize, map: &Map) -> Vec<(usize, Import)> {
                 let import = if map.has(room) {
                     Import::Room(room.to_owned())
                 } else {
-                    Import::Unclear(format!(
-                        "crate::{}",
-                        item.split(['\n', ';']).next().unwrap_or_default()
-                    ))
+                    Import::Unclear(format!("crate::{}", item.split(['\n', ';']).next().unwrap_or_default()))
                 };
                 found.push((line_of(position), import));
             }
@@ -213,12 +174,10 @@ fn word(text: &str) -> &str {
 
 /// The text without its line comments; lines stay where they are. Links in documentation may point anywhere.
 fn without_comments(text: &str) -> String {
-    let lines = text
-        .lines()
-        .map(|line| match line.trim_start().starts_with("//") {
-            true => "",
-            false => line,
-        });
+    let lines = text.lines().map(|line| match line.trim_start().starts_with("//") {
+        true => "",
+        false => line,
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -233,11 +192,7 @@ fn room_of(file: &Path) -> Option<String> {
 /// How many levels a file's module is below the crate: 2 for `crate::http::query`.
 fn depth_of(file: &Path) -> usize {
     let parts = file.iter().count() - 1;
-    if file.ends_with("mod.rs") {
-        parts - 1
-    } else {
-        parts
-    }
+    if file.ends_with("mod.rs") { parts - 1 } else { parts }
 }
 
 /// All files of `src/`, relative to the repository, in order.
@@ -281,15 +236,7 @@ mod reading {
     #[test]
     fn finds_paths_groups_and_inline_uses() {
         let text = "use crate::http;\npub(crate) use crate::{\n    app::{self, App},\n    domain,\n};\nlet x = crate::domain::f();\n";
-        assert_eq!(
-            rooms(text, 2),
-            [
-                room(1, "http"),
-                room(2, "app"),
-                room(2, "domain"),
-                room(6, "domain")
-            ]
-        );
+        assert_eq!(rooms(text, 2), [room(1, "http"), room(2, "app"), room(2, "domain"), room(6, "domain")]);
     }
 
     #[test]
@@ -300,20 +247,14 @@ mod reading {
 
     #[test]
     fn follows_super_out_of_the_room_but_not_within_it() {
-        assert_eq!(
-            rooms("use super::app::X;\nuse super::super::app;", 2),
-            [room(2, "app")]
-        );
+        assert_eq!(rooms("use super::app::X;\nuse super::super::app;", 2), [room(2, "app")]);
         assert_eq!(rooms("use super::http::X;", 1), [room(1, "http")]);
     }
 
     #[test]
     fn refuses_paths_that_hide_the_room() {
         for text in ["use crate::*;", "use crate as all;", "use crate::{self, domain};"] {
-            assert!(
-                matches!(rooms(text, 1).first(), Some((1, Import::Unclear(_)))),
-                "{text}"
-            );
+            assert!(matches!(rooms(text, 1).first(), Some((1, Import::Unclear(_)))), "{text}");
         }
     }
 }
