@@ -2,6 +2,8 @@
 
 alter table customers add column deleted_with text; -- the record whose deletion took this one along
 
+-- Indexes on references hold deleted rows too: without them, removing a parent for good would scan its children.
+
 create table contacts (
     seq integer primary key,
     id text not null unique,
@@ -24,7 +26,7 @@ create unique index contacts_primary on contacts (customer_id) where is_primary 
 create index contacts_by_created on contacts (created_at, id) where deleted_at is null;
 create index contacts_by_updated on contacts (updated_at, id) where deleted_at is null;
 create index contacts_by_name on contacts (name, id) where deleted_at is null;
-create index contacts_by_customer on contacts (customer_id, created_at, id) where deleted_at is null;
+create index contacts_by_customer on contacts (customer_id, created_at, id);
 create index contacts_by_owner on contacts (owner_id, created_at, id) where deleted_at is null;
 
 create table opportunities (
@@ -53,7 +55,7 @@ create index opportunities_by_created on opportunities (created_at, id) where de
 create index opportunities_by_updated on opportunities (updated_at, id) where deleted_at is null;
 create index opportunities_by_amount on opportunities (amount_cents, id) where deleted_at is null;
 create index opportunities_by_close_date on opportunities (ifnull(expected_close_date, ''), id) where deleted_at is null;
-create index opportunities_by_customer on opportunities (customer_id, created_at, id) where deleted_at is null;
+create index opportunities_by_customer on opportunities (customer_id, created_at, id);
 create index opportunities_by_owner on opportunities (owner_id, created_at, id) where deleted_at is null;
 create index opportunities_by_stage on opportunities (stage, created_at, id) where deleted_at is null;
 
@@ -77,10 +79,37 @@ create table follow_ups (
 create index follow_ups_by_created on follow_ups (created_at, id) where deleted_at is null;
 create index follow_ups_by_updated on follow_ups (updated_at, id) where deleted_at is null;
 create index follow_ups_by_occurred on follow_ups (occurred_at, id) where deleted_at is null;
-create index follow_ups_by_customer on follow_ups (customer_id, occurred_at, id) where deleted_at is null;
+create index follow_ups_by_customer on follow_ups (customer_id, occurred_at, id);
 create index follow_ups_by_next on follow_ups (customer_id, next_follow_up_at) where deleted_at is null and next_follow_up_at is not null;
-create index follow_ups_by_opportunity on follow_ups (opportunity_id, occurred_at, id) where deleted_at is null;
-create index follow_ups_by_contact on follow_ups (contact_id, occurred_at, id) where deleted_at is null;
+create index follow_ups_by_opportunity on follow_ups (opportunity_id, occurred_at, id);
+create index follow_ups_by_contact on follow_ups (contact_id, occurred_at, id);
 create index follow_ups_by_owner on follow_ups (owner_id, created_at, id) where deleted_at is null;
+
+create index customers_deleted on customers (deleted_at) where deleted_at is not null;
+create index contacts_deleted on contacts (deleted_at) where deleted_at is not null;
+create index opportunities_deleted on opportunities (deleted_at) where deleted_at is not null;
+create index follow_ups_deleted on follow_ups (deleted_at) where deleted_at is not null;
+
+-- Deleted records of all kinds, as one list.
+create view trash as
+    select id, 'customer' as resource, name as label, id as customer_id, owner_id, deleted_at, deleted_with
+        from customers where deleted_at is not null
+    union all select id, 'contact', name, customer_id, owner_id, deleted_at, deleted_with
+        from contacts where deleted_at is not null
+    union all select id, 'opportunity', title, customer_id, owner_id, deleted_at, deleted_with
+        from opportunities where deleted_at is not null
+    union all select id, 'follow_up', substr(content, 1, 200), customer_id, owner_id, deleted_at, deleted_with
+        from follow_ups where deleted_at is not null;
+
+-- The journal as the audit log shows it; newest first is the order of seq.
+create view audit_log as
+    select cast(seq as text) as id, seq, at, actor, action, resource, record_id, trace_id, changes from journal;
+create index journal_by_actor on journal (actor, seq);
+
+-- Users bound to this tenant by name. A tenant with members admits no caller on X-Tenant-Id alone.
+create table members (
+    user_id text primary key,
+    added_at integer not null
+) strict, without rowid;
 
 pragma user_version = 2;

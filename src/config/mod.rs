@@ -2,7 +2,7 @@
 //!
 //! [`Config::load`] reads the layers (`config/default.toml`, which is compiled in; `config/<CRM_ENV>.toml`; the file
 //! named by `CRM_CONFIG`; environment variables; the last one wins), refuses what it does not know and validates the
-//! result once. Whoever holds a [`Config`] may rely on it. Nothing else reads the process's environment.
+//! result once. Whoever holds a [`Config`] may rely on it. Nothing else reads the cell's variables.
 
 mod database_url;
 mod env;

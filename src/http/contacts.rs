@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::{Body, BodyType};
 use super::conditions::{Expected, RecordId};
-use super::error::{ApiError, ApiResult};
+use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::Query;
@@ -14,18 +14,20 @@ use super::respond::{PageBody, Replied, Reply, Single};
 use super::router::RouterExt as _;
 use crate::domain::{Contact, ContactFields, ContactPatch, NewContact, Resource, TenantId, Timestamp};
 use crate::store::contacts::{self, ContactFilter, ContactKey};
+use crate::store::trash;
 
 const COLLECTION: &str = "contacts";
 const SORT_KEYS: [(&str, ContactKey); 3] =
     [("createdAt", ContactKey::CreatedAt), ("updatedAt", ContactKey::UpdatedAt), ("name", ContactKey::Name)];
 const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, name (≤ 3, - = descending)";
 
+/// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    Router::with_path(COLLECTION)
-        .hoop(Payload::RESOURCE)
-        .read(list_contacts)
-        .post(create_contact)
-        .push(Router::with_path("{id}").read(get_contact).patch(update_contact).delete(delete_contact))
+    let record = Router::with_path("{id}").read(get_contact).patch(update_contact).delete(delete_contact);
+    let resource =
+        Router::new().hoop(Payload::RESOURCE).read(list_contacts).post(create_contact).push(record);
+    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_contact);
+    Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A contact as clients see it: the origin's keys first and in its order, personal data masked.
@@ -112,7 +114,7 @@ async fn create_contact(ctx: TenantCtx, body: Body<ContactFields>) -> ApiResult<
 
 #[handler]
 async fn get_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<ContactOut>> {
-    let contact: Contact = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Contact))?;
+    let contact: Contact = ctx.get(id).await?;
     Ok(Single { version: contact.version, body: ContactOut::new(contact, &ctx.view()) })
 }
 
@@ -137,6 +139,17 @@ async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> Api
     ctx.write_existing(Resource::Contact, async move |tx| {
         contacts::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
+    })
+    .await
+}
+
+#[handler]
+async fn restore_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+    let view = ctx.view();
+    ctx.write_existing(Resource::Contact, async move |tx| {
+        let contact: Contact = trash::restore(tx, &id.0).await?;
+        let contact = ContactOut::new(contact, &view);
+        Reply::changed(contact.version, &contact)
     })
     .await
 }

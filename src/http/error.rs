@@ -292,6 +292,11 @@ impl From<StoreError> for ApiError {
             StoreError::Violation(Violation::NoSuch(resource)) => {
                 Self::new(Code::BusinessRuleViolation, Message::NotFound(resource))
             }
+            StoreError::Violation(Violation::NameTakenMeanwhile { existing }) => {
+                let mut error = Self::new(Code::StateConflict, Message::NameTakenMeanwhile);
+                error.0.existing = existing.map(|existing| ("customerId", existing));
+                error
+            }
             StoreError::Violation(Violation::OwnerOutOfScope) => {
                 Self::new(Code::Forbidden, Message::OwnerOutOfScope)
             }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::{Body, BodyType};
 use super::conditions::{Expected, RecordId};
-use super::error::{ApiError, ApiResult};
+use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::Query;
@@ -14,6 +14,7 @@ use super::respond::{PageBody, Replied, Reply, Single};
 use super::router::RouterExt as _;
 use crate::domain::{FollowUp, FollowUpFields, FollowUpPatch, NewFollowUp, Resource, TenantId, Timestamp};
 use crate::store::follow_ups::{self, FollowUpFilter, FollowUpKey};
+use crate::store::trash;
 
 const COLLECTION: &str = "follow-ups";
 const SORT_KEYS: [(&str, FollowUpKey); 3] = [
@@ -23,12 +24,14 @@ const SORT_KEYS: [(&str, FollowUpKey); 3] = [
 ];
 const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, occurredAt (≤ 3, - = descending)";
 
+/// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    Router::with_path(COLLECTION)
-        .hoop(Payload::RESOURCE)
-        .read(list_follow_ups)
-        .post(create_follow_up)
-        .push(Router::with_path("{id}").read(get_follow_up).patch(update_follow_up).delete(delete_follow_up))
+    let record =
+        Router::with_path("{id}").read(get_follow_up).patch(update_follow_up).delete(delete_follow_up);
+    let resource =
+        Router::new().hoop(Payload::RESOURCE).read(list_follow_ups).post(create_follow_up).push(record);
+    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_follow_up);
+    Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A follow-up as clients see it: the origin's keys first and in its order; its ids are `""` when absent.
@@ -112,7 +115,7 @@ async fn create_follow_up(ctx: TenantCtx, body: Body<FollowUpFields>) -> ApiResu
 
 #[handler]
 async fn get_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<FollowUpOut>> {
-    let follow_up: FollowUp = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::FollowUp))?;
+    let follow_up: FollowUp = ctx.get(id).await?;
     Ok(Single { version: follow_up.version, body: FollowUpOut::new(follow_up, &ctx.view()) })
 }
 
@@ -137,6 +140,17 @@ async fn delete_follow_up(ctx: TenantCtx, id: RecordId, expected: Expected) -> A
     ctx.write_existing(Resource::FollowUp, async move |tx| {
         follow_ups::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
+    })
+    .await
+}
+
+#[handler]
+async fn restore_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+    let view = ctx.view();
+    ctx.write_existing(Resource::FollowUp, async move |tx| {
+        let follow_up: FollowUp = trash::restore(tx, &id.0).await?;
+        let follow_up = FollowUpOut::new(follow_up, &view);
+        Reply::changed(follow_up.version, &follow_up)
     })
     .await
 }

@@ -46,6 +46,7 @@ pub(super) enum Message {
     RequestIdInvalid,
     TenantIdInvalid,
     TenantMismatch,
+    ScopeInvalid,
     BodyNotJson,
     BodyUnreadable,
     HeadersContradict,
@@ -118,6 +119,7 @@ impl Message {
                 pair("X-Tenant-Id 无效", "X-Tenant-Id is not a tenant id, or was sent twice.")
             }
             Self::TenantMismatch => pair("无权访问该租户", "This caller may not use that tenant."),
+            Self::ScopeInvalid => pair("scope 应为 self 或 all", "The scope must be self or all."),
             Self::BodyNotJson => pair("请求体不是有效的 JSON", "The body is not valid JSON."),
             Self::BodyUnreadable => pair("请求体读取失败", "The body could not be read."),
             Self::HeadersContradict => pair("请求头互相矛盾", "The headers contradict each other."),

@@ -3,6 +3,7 @@
 //! Every request passes [`edge`]; those of the protected branch then `protected` (identity, tenant) and, where they
 //! write, `payload` (media type, size, request id, JSON). Handlers see a `TenantCtx` and a parsed body, and make one call.
 
+mod audit_logs;
 mod body;
 mod conditions;
 mod contacts;
@@ -21,6 +22,7 @@ mod respond;
 mod router;
 mod state;
 mod trace;
+mod trash;
 
 use std::sync::Arc;
 
@@ -44,7 +46,9 @@ pub fn service(state: Arc<State>, compress: bool) -> Service {
         .push(customers::routes())
         .push(contacts::routes())
         .push(opportunities::routes())
-        .push(follow_ups::routes());
+        .push(follow_ups::routes())
+        .push(trash::routes())
+        .push(audit_logs::routes());
     let service = Service::new(Router::new().push(public).push(protected));
     let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
     service.hoop(edge::Edge(state))

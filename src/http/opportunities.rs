@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::body::{Body, BodyType};
 use super::conditions::{Expected, RecordId};
-use super::error::{ApiError, ApiResult};
+use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::Query;
@@ -18,6 +18,7 @@ use crate::domain::{
     Standing, TenantId, Timestamp,
 };
 use crate::store::opportunities::{self, OpportunityFilter, OpportunityKey};
+use crate::store::trash;
 
 const COLLECTION: &str = "opportunities";
 const SORT_KEYS: [(&str, OpportunityKey); 4] = [
@@ -28,17 +29,14 @@ const SORT_KEYS: [(&str, OpportunityKey); 4] = [
 ];
 const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, amountCents, expectedCloseDate (≤ 3, - = descending)";
 
+/// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    Router::with_path(COLLECTION)
-        .hoop(Payload::RESOURCE)
-        .read(list_opportunities)
-        .post(create_opportunity)
-        .push(
-            Router::with_path("{id}")
-                .read(get_opportunity)
-                .patch(update_opportunity)
-                .delete(delete_opportunity),
-        )
+    let record =
+        Router::with_path("{id}").read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
+    let resource =
+        Router::new().hoop(Payload::RESOURCE).read(list_opportunities).post(create_opportunity).push(record);
+    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_opportunity);
+    Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// An opportunity as clients see it: the origin's keys first and in its order.
@@ -141,8 +139,7 @@ async fn create_opportunity(ctx: TenantCtx, body: Body<OpportunityFields>) -> Ap
 
 #[handler]
 async fn get_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<OpportunityOut>> {
-    let opportunity: Opportunity =
-        ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Opportunity))?;
+    let opportunity: Opportunity = ctx.get(id).await?;
     Ok(Single { version: opportunity.version, body: OpportunityOut::new(opportunity, &ctx.view()) })
 }
 
@@ -168,6 +165,17 @@ async fn delete_opportunity(ctx: TenantCtx, id: RecordId, expected: Expected) ->
     ctx.write_existing(Resource::Opportunity, async move |tx| {
         opportunities::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
+    })
+    .await
+}
+
+#[handler]
+async fn restore_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+    let view = ctx.view();
+    ctx.write_existing(Resource::Opportunity, async move |tx| {
+        let opportunity: Opportunity = trash::restore(tx, &id.0).await?;
+        let opportunity = OpportunityOut::new(opportunity, &view);
+        Reply::changed(opportunity.version, &opportunity)
     })
     .await
 }

@@ -9,6 +9,7 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 
+use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::payload::RequestKey;
@@ -16,8 +17,9 @@ use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::config::{Idempotency, PatchNull};
-use crate::domain::{Checker, Masking, Resource, TenantId, Violation};
+use crate::domain::{Checker, Masking, Resource, Scope, TenantId, Timestamp, Violation};
 use crate::identity::{Credentials, Principal, Role};
+use crate::store::{self, Record};
 use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
 
 /// The hoop of the protected branch: settles identity, then role and tenant. Opens nothing.
@@ -59,7 +61,8 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let headers = request.headers();
     let credentials = Credentials {
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
-        user_id: headers.get("x-user-id").and_then(|value| value.to_str().ok()),
+        // Names are not ASCII only; a header is UTF-8 where it is not.
+        user_id: headers.get("x-user-id").and_then(|value| str::from_utf8(value.as_bytes()).ok()),
     };
     let principal = state.identity.authenticate(&credentials).await?;
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -71,7 +74,25 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     if admission.unbound {
         state.metrics.identity_unbound.inc();
     }
-    Ok(Admitted { principal, tenant: admission.tenant })
+    let scope = scope(request, &principal)?;
+    Ok(Admitted { principal, tenant: admission.tenant, scope })
+}
+
+/// The rows that the caller is confined to: by their identity, or by `X-Data-Scope` or `?scope=`, which can only narrow.
+fn scope(request: &Request, principal: &Principal) -> ApiResult<Scope> {
+    let header = request.headers().get("x-data-scope").and_then(|value| value.to_str().ok());
+    let query: Option<String> = request.query("scope");
+    let mut own = principal.own_rows_only;
+    for asked in
+        [header, query.as_deref()].into_iter().flatten().map(str::trim).filter(|asked| !asked.is_empty())
+    {
+        if asked.eq_ignore_ascii_case("self") {
+            own = true;
+        } else if !asked.eq_ignore_ascii_case("all") {
+            return Err(ApiError::bad_request(Message::ScopeInvalid));
+        }
+    }
+    Ok(if own { Scope::Own(principal.user.clone()) } else { Scope::All })
 }
 
 /// `X-Tenant-Id`; blank is absent, two are none.
@@ -161,12 +182,34 @@ impl TenantCtx {
         T: Send + 'static,
         F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
     {
-        Ok(self.db_or_empty().await?.read(unit).await?)
+        Ok(self.db_or_empty().await?.read_in(self.admitted.scope.clone(), unit).await?)
     }
 
-    /// Reads one record by its id.
-    pub(super) async fn point_read<P: PointRead>(&self, id: String) -> ApiResult<Option<P>> {
-        Ok(self.db_or_empty().await?.point_read(id).await?)
+    /// Reads one record by its id: together with others that are asked for, unless the caller is confined to their own.
+    pub(super) async fn get<R: Record + PointRead + Send + 'static>(&self, id: RecordId) -> ApiResult<R> {
+        let db = self.db_or_empty().await?;
+        let record = match &self.admitted.scope {
+            Scope::All => db.point_read(id.0).await?,
+            own @ Scope::Own(_) => {
+                db.read_in(own.clone(), async move |read| store::get(read, &id.0).await).await?
+            }
+        };
+        record.ok_or_else(|| ApiError::not_found(R::RESOURCE))
+    }
+
+    /// Refuses callers who are neither managers nor administrators.
+    pub(super) fn require_manager(&self) -> ApiResult<()> {
+        match self.admitted.principal.role {
+            Role::Admin | Role::Manager => Ok(()),
+            Role::Member | Role::Readonly | Role::Service => {
+                Err(ApiError::new(Code::Forbidden, Message::ManagersOnly))
+            }
+        }
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        self.state.clock.now()
     }
 
     /// Runs a unit that writes, in a tenant that is created if there is none.
@@ -219,7 +262,8 @@ impl TenantCtx {
     {
         let Self { state, admitted, ids, key } = self;
         let RequestIds { request_id, trace_id } = ids;
-        let actor = Actor { user: admitted.principal.user.clone(), request_id: Some(request_id), trace_id };
+        let Admitted { principal, tenant: _, scope } = admitted;
+        let actor = Actor { user: principal.user.clone(), request_id: Some(request_id), trace_id, scope };
         let Done { value, replayed } = db.write(actor, key, unit).await?;
         if replayed && state.api.idempotency == Idempotency::Conflict {
             return Err(StoreError::KeyReused.into());

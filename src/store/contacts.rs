@@ -3,7 +3,7 @@
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
-use super::list::{Filters, List, SortKey};
+use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
@@ -16,7 +16,8 @@ columns!("contacts", own "owner_id = ?1 or customer_id in (select id from custom
     "created_at", "updated_at",
 );
 
-const CONTACTS: List<Contact> = List { table: "contacts", columns: COLUMNS, own: OWN, read: Contact::read };
+const CONTACTS: List<Contact> =
+    List { table: "contacts", base: LIVE, columns: COLUMNS, own: OWN, read: Contact::read };
 
 impl Record for Contact {
     const RESOURCE: Resource = Resource::Contact;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
-use super::list::{Filters, List, SortKey};
+use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_owner, columns, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
@@ -19,7 +19,7 @@ columns!("customers", own "owner_id = ?1":
 );
 
 const CUSTOMERS: List<Customer> =
-    List { table: "customers", columns: COLUMNS, own: OWN, read: Customer::read };
+    List { table: "customers", base: LIVE, columns: COLUMNS, own: OWN, read: Customer::read };
 
 impl Record for Customer {
     const RESOURCE: Resource = Resource::Customer;
@@ -207,6 +207,21 @@ async fn name_taken(tx: &mut Write, error: sqlx::Error, name_key: &str) -> Store
     .await;
     match existing {
         Ok(existing) => StoreError::Violation(Violation::CustomerNameTaken { existing }),
+        Err(error) => error.into(),
+    }
+}
+
+/// What a refused restoration of the deleted customer `id` means: its name was given to another one meanwhile.
+pub(super) async fn restored_name_taken(tx: &mut Write, error: sqlx::Error, id: &str) -> StoreError {
+    let key: Result<String, _> =
+        sqlx::query_scalar("select name_key from customers where id = ?1").bind(id).fetch_one(&mut *tx).await;
+    match key {
+        Ok(key) => match name_taken(tx, error, &key).await {
+            StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
+                StoreError::Violation(Violation::NameTakenMeanwhile { existing })
+            }
+            other => other,
+        },
         Err(error) => error.into(),
     }
 }

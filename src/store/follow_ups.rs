@@ -4,7 +4,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::customers;
-use super::list::{Filters, List, SortKey};
+use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
@@ -19,7 +19,7 @@ columns!("follow_ups", own "owner_id = ?1 or customer_id in (select id from cust
 );
 
 const FOLLOW_UPS: List<FollowUp> =
-    List { table: "follow_ups", columns: COLUMNS, own: OWN, read: FollowUp::read };
+    List { table: "follow_ups", base: LIVE, columns: COLUMNS, own: OWN, read: FollowUp::read };
 
 impl Record for FollowUp {
     const RESOURCE: Resource = Resource::FollowUp;

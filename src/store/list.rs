@@ -21,6 +21,8 @@ pub trait SortKey: Copy {
 pub struct List<T> {
     /// The table.
     pub table: &'static str,
+    /// The rows that are on the list at all: `deleted_at is null`.
+    pub base: &'static str,
     /// The columns, in the order that `read` expects; the id comes first.
     pub columns: &'static str,
     /// The condition that keeps to the rows of the user `?1`.
@@ -28,6 +30,9 @@ pub struct List<T> {
     /// Reads a row whose first column is at this position.
     pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
 }
+
+/// The base of a table whose deleted rows are in the trash.
+pub(super) const LIVE: &str = "deleted_at is null";
 
 impl<T> List<T> {
     /// A page of the live rows that `filter` leaves. `list` is the hash that binds cursors to this list.
@@ -72,7 +77,7 @@ impl<T> List<T> {
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
-        query.push(self.columns).push(" from ").push(self.table).push(" where deleted_at is null");
+        query.push(self.columns).push(" from ").push(self.table).push(" where ").push(self.base);
         self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match &request.start {
@@ -108,7 +113,7 @@ impl<T> List<T> {
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<Total, StoreError> {
         let mut query = start("select count(*) from (select 1 from ", scope);
-        query.push(self.table).push(" where deleted_at is null");
+        query.push(self.table).push(" where ").push(self.base);
         self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match count {

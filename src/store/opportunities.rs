@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
-use super::list::{Filters, List, SortKey};
+use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
@@ -19,7 +19,7 @@ columns!("opportunities", own "owner_id = ?1":
 );
 
 const OPPORTUNITIES: List<Opportunity> =
-    List { table: "opportunities", columns: COLUMNS, own: OWN, read: Opportunity::read };
+    List { table: "opportunities", base: LIVE, columns: COLUMNS, own: OWN, read: Opportunity::read };
 
 impl Record for Opportunity {
     const RESOURCE: Resource = Resource::Opportunity;

@@ -1,29 +1,26 @@
 //! The map of open tenants: one set of connections for each file, however many requests ask for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::bucket::Bucket;
-use super::engine::{Condition, Counters, TenantDb};
+use super::engine::{Counters, TenantDb};
 use super::error::{Reason, Unavailable};
 use super::open::Opener;
-use super::root::Lock;
+use super::slot::{Claim, Claimed, Entry, Live, Slot};
 use crate::config::Provision;
 use crate::domain::TenantId;
 
 /// How long a request waits for its turn to open a tenant when all places are taken.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
-/// After a failed open, the next try is made after this long, then twice as long, up to the maximum.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How often moka's pending work is done and the side table is swept: moka does nothing by itself.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -89,105 +86,6 @@ struct Inner {
     stopping: AtomicBool,
 }
 
-/// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
-struct Entry(Mutex<Option<Arc<TenantDb>>>);
-
-impl Entry {
-    fn holding(db: Arc<TenantDb>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Some(db))))
-    }
-
-    fn db(&self) -> Option<Arc<TenantDb>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-/// What is known of one tenant besides its open connections.
-#[derive(Default)]
-struct Slot {
-    /// Held while the tenant is opened: one opener, however many wait.
-    live: Arc<AsyncMutex<Live>>,
-    /// The tenant's file may be open once. Released when both connections are closed.
-    file: FilePermit,
-    condition: Arc<Condition>,
-}
-
-struct FilePermit(Arc<Semaphore>);
-
-impl Default for FilePermit {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
-#[derive(Default)]
-struct Live {
-    db: Weak<TenantDb>,
-    failed: Option<Failed>,
-}
-
-/// A failed open: shared with those who wait, and not tried again too soon.
-struct Failed {
-    error: OpenError,
-    backoff: Duration,
-    retry_at: Instant,
-}
-
-impl Slot {
-    /// Whether the slot must be kept though nobody uses it.
-    fn is_remembered(&self) -> bool {
-        let failing = match self.live.try_lock() {
-            Ok(live) => live.failed.as_ref().is_some_and(|failed| failed.retry_at > Instant::now()),
-            Err(_busy) => true,
-        };
-        failing || self.condition.check().is_err()
-    }
-}
-
-/// The right to have a tenant's file open. The writer task drops it after both closes.
-struct Claim {
-    _file: OwnedSemaphorePermit,
-    _place: OwnedSemaphorePermit,
-    /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
-    _slot: Arc<Slot>,
-    _root: Arc<Lock>,
-    tenant: TenantId,
-    claimed: Arc<Claimed>,
-}
-
-/// The tenants whose files are claimed: proof that no file ever has two sets of connections.
-#[derive(Default)]
-struct Claimed {
-    tenants: Mutex<HashSet<TenantId>>,
-    stats: Arc<Stats>,
-}
-
-impl Claimed {
-    fn enter(&self, tenant: &TenantId) {
-        let is_new = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
-        if !is_new {
-            tracing::error!(%tenant, "a tenant's file was claimed twice");
-            self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
-        }
-        self.stats.open.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn leave(&self, tenant: &TenantId) {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
-        self.stats.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.claimed.leave(&self.tenant);
-    }
-}
-
 impl Tenants {
     /// The map over `opener`'s data root, with at most `capacity` tenants open at once.
     ///
@@ -212,7 +110,7 @@ impl Tenants {
             places: Arc::new(Semaphore::new(places)),
             creations: Bucket::new(settings.create_burst, settings.create_per_minute),
             empty: Arc::new(empty),
-            claimed: Arc::new(Claimed { tenants: Mutex::default(), stats: stats.clone() }),
+            claimed: Arc::new(Claimed::new(stats.clone())),
             stats,
             stopping: AtomicBool::new(false),
         });
@@ -325,8 +223,8 @@ impl Inner {
             self.remember(tenant.clone(), db.clone()).await;
             return Ok(db);
         }
-        if let Some(failed) = live.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()) {
-            return Err(failed.error.clone());
+        if let Some(error) = live.failure() {
+            return Err(error.clone());
         }
         // In a task of its own: a caller that goes away does not cancel it.
         let (this, tenant) = (self.clone(), tenant.clone());
@@ -366,8 +264,7 @@ impl Inner {
         let opened = self.try_open(tenant.clone(), slot, create).await;
         match opened {
             Ok(db) => {
-                live.db = Arc::downgrade(&db);
-                live.failed = None;
+                live.succeed(&db);
                 self.remember(tenant, db.clone()).await;
                 Ok(db)
             }
@@ -376,11 +273,8 @@ impl Inner {
                     && let OpenError::Unavailable(_) = &error
                 {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
-                    let last = live.failed.as_ref().map(|failed| failed.backoff);
-                    let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
-                    let retry_at = Instant::now() + backoff;
-                    tracing::warn!(%tenant, error = %error, "opening a tenant failed");
-                    live.failed = Some(Failed { error: error.clone(), backoff, retry_at });
+                    tracing::warn!(%tenant, %error, "opening a tenant failed");
+                    live.fail(error.clone());
                 }
                 Err(error)
             }
@@ -393,8 +287,7 @@ impl Inner {
         slot: Arc<Slot>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
-        // Waits for the last user of the file to close it.
-        let file = slot.file.0.clone().acquire_owned().await.map_err(|_| OpenError::Overloaded)?;
+        let file = slot.claim_file().await?;
         if !self.opener.exists(&tenant) {
             if !create {
                 return Err(OpenError::Unknown);
@@ -403,16 +296,9 @@ impl Inner {
         }
         let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
-        self.claimed.enter(&tenant);
         let condition = slot.condition.clone();
-        let claim = Claim {
-            _file: file,
-            _place: place,
-            _slot: slot,
-            _root: self.opener.root.lock(),
-            tenant: tenant.clone(),
-            claimed: self.claimed.clone(),
-        };
+        let root = self.opener.root.lock();
+        let claim = Claim::new(file, place, slot, root, tenant.clone(), self.claimed.clone());
         // `close` sets the flag before it counts the claims, so it sees this one or is seen here.
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Unavailable::not_written(Reason::Stopping).into());

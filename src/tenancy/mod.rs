@@ -5,7 +5,7 @@
 //! - `root`: the data root, which `LOCK` gives to one process.
 //! - `schema`: migrations, and the template that new tenants are copied from.
 //! - `open`: creates, checks whose file it is, migrates.
-//! - `map`: finds open tenants, opens the others once, forgets the least used.
+//! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant.
 //!
 //! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
@@ -20,6 +20,7 @@ mod map;
 mod open;
 mod root;
 mod schema;
+mod slot;
 
 use std::sync::Arc;
 

@@ -38,16 +38,10 @@ fn config_prints_the_defaults_without_the_source_tree() {
         "database_url = \"sqlite:///./crm_cell.db\"",
         "format = \"text\"",
     ] {
-        assert!(
-            printed.lines().any(|printed| printed == line),
-            "{line} is not in:\n{printed}"
-        );
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in:\n{printed}");
     }
     let root = directory.path().canonicalize().expect("a path").join("crm_cell");
-    assert!(
-        printed.starts_with(&format!("# Data root: {}\n", root.display())),
-        "{printed}"
-    );
+    assert!(printed.starts_with(&format!("# Data root: {}\n", root.display())), "{printed}");
     let left = std::fs::read_dir(directory.path()).expect("readable").count();
     assert_eq!(left, 0, "printing creates nothing");
 }
@@ -55,16 +49,9 @@ fn config_prints_the_defaults_without_the_source_tree() {
 #[test]
 fn config_prints_what_it_was_printed_from() {
     let directory = tempfile::tempdir().expect("a directory");
-    let variables = [
-        ("CRM_ENV", "production"),
-        ("PORT", "9000"),
-        ("DEFAULT_TENANT_ID", "00123"),
-    ];
+    let variables = [("CRM_ENV", "production"), ("PORT", "9000"), ("DEFAULT_TENANT_ID", "00123")];
     let printed = stdout(&config(directory.path(), &variables));
-    assert!(
-        printed.contains("port = 9000\n") && printed.contains("format = \"json\"\n"),
-        "{printed}"
-    );
+    assert!(printed.contains("port = 9000\n") && printed.contains("format = \"json\"\n"), "{printed}");
     assert!(printed.contains("default_id = \"00123\"\n"), "{printed}");
 
     std::fs::write(directory.path().join("printed.toml"), &printed).expect("written");
@@ -84,15 +71,9 @@ fn config_never_prints_a_secret() {
     assert!(printed.contains("jwt_secret = \"***\"\n") && printed.contains("service_tokens = \"***\"\n"));
 
     let mut refused = variables.to_vec();
-    refused.extend([
-        ("CRM__AUTH__JWT_SECRET", "hunter2"),
-        ("CRM_SERVICE_TOKENS", "hunter2"),
-    ]);
+    refused.extend([("CRM__AUTH__JWT_SECRET", "hunter2"), ("CRM_SERVICE_TOKENS", "hunter2")]);
     let message = refusal(&config(directory.path(), &refused));
-    assert!(
-        message.contains("CRM__AUTH__JWT_SECRET") && !message.contains("hunter2"),
-        "{message}"
-    );
+    assert!(message.contains("CRM__AUTH__JWT_SECRET") && !message.contains("hunter2"), "{message}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The tenancy engine through its own door: `Tenants` → `TenantDb` → units of work. No HTTP.
 
 mod admit;
+mod disk;
 mod faults;
 mod group_commit;
 mod hammer;

@@ -12,7 +12,9 @@
 
 mod connection;
 mod fault;
+mod group;
 mod handle;
+mod job;
 mod ledger;
 mod reader;
 mod writer;
@@ -136,7 +138,7 @@ pub(super) fn file_identity(path: &std::path::Path) -> Option<(u64, u64)> {
 
 /// One tenant's open file. Cheap to share; the last holder that lets go closes it.
 pub struct TenantDb {
-    writes: Option<mpsc::Sender<writer::Job>>,
+    writes: Option<mpsc::Sender<job::Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
     running: RunningKeys,
@@ -235,7 +237,7 @@ impl TenantDb {
         };
         let running = key.as_ref().map(|key| self.running.enter(&key.key));
         let is_twin = running.as_ref().is_some_and(|running| running.is_twin);
-        let (job, answer) = writer::job(actor, key, running, unit);
+        let (job, answer) = job::job(actor, key, running, unit);
         writes.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unavailable::not_written(Reason::Stopping).into(),

@@ -1,8 +1,8 @@
 //! The binary itself, for what must survive its death.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Client, SECRET};
@@ -11,18 +11,25 @@ use super::{Client, SECRET};
 pub struct Cell {
     child: Child,
     base: String,
+    /// Kept open, or what the cell prints next would fail.
+    _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Cell {
     /// Starts the binary over the data root in `directory`, on a port of its own, and waits until it serves.
     pub fn start(directory: &Path) -> Self {
-        let mut child = Self::command(directory).spawn().expect("the binary starts");
+        Self::spawn(&mut Self::command(directory))
+    }
+
+    /// Starts the binary by a changed [`Cell::command`], and waits until it serves.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("a greeting").expect("readable");
         let address =
             first.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
         let base = format!("http://{}", address.trim_end_matches(';'));
-        Self { child, base }
+        Self { child, base, _stdout: lines }
     }
 
     /// The command that [`Cell::start`] runs.
@@ -42,6 +49,16 @@ impl Cell {
 
     pub fn tenant(&self, tenant: &str) -> Client {
         Client::new(&self.base).with_token(&super::token(tenant, "tester")).with_tenant(tenant)
+    }
+
+    /// A client without a token.
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.base)
+    }
+
+    /// What it says that it listens on.
+    pub fn address(&self) -> &str {
+        self.base.strip_prefix("http://").expect("http")
     }
 
     /// SIGKILL: no destructor runs, nothing is flushed.

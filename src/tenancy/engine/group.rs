@@ -1,0 +1,214 @@
+//! One write transaction: the units of a group, each inside its own savepoint, and what it came to.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use serde_json::value::RawValue;
+
+use super::handle::{Prefix, Write};
+use super::job::{Answer, Job, Turn, refuse, replay};
+use super::ledger::{self, Entries, IdempotencyKey, Stored};
+use super::{Counters, Fault, Shared, fault_of};
+use crate::tenancy::error::{Reason, StoreError, Unavailable};
+
+/// A group takes no further job once its ledger entries are this big: each of their three parameters must stay well
+/// below SQLite's limit on a string (64 MiB), or the commit fails for the whole group.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// One transaction under way.
+#[derive(Default)]
+pub(super) struct Group {
+    entries: Entries,
+    /// Answers that the keys of this group have, from the table or from units before.
+    seen: HashMap<String, Stored>,
+    /// Units whose fate is the transaction's.
+    ran: Vec<Answer>,
+    /// Units that failed alone.
+    failed: Vec<(Answer, Unavailable)>,
+    units: usize,
+    wrote: bool,
+}
+
+/// What a group came to.
+pub(super) struct Verdicts {
+    pub(super) verdicts: Vec<(Answer, Result<(), StoreError>)>,
+    pub(super) committed: bool,
+    pub(super) discard: Option<Fault>,
+}
+
+impl Group {
+    /// Runs `jobs` one after the other; those for which there is no room any more stay.
+    pub(super) async fn run(mut self, write: &mut Write, jobs: &mut Vec<Job>, shared: &Shared) -> Verdicts {
+        let keys: Vec<&str> = jobs.iter().filter_map(|job| Some(job.key.as_ref()?.key.as_str())).collect();
+        let keys = serde_json::Value::from(keys).to_string();
+        if let Err(error) = self.begin(write, keys, shared).await {
+            let fault = fault_of(&error).unwrap_or(Fault::Other);
+            tracing::warn!(error = &error as &dyn std::error::Error, "a write transaction could not begin");
+            for job in jobs.drain(..) {
+                refuse(job, Unavailable::not_written(fault.into()).into()).await;
+            }
+            return self.lost(fault, &Unavailable::not_written(fault.into()));
+        }
+        let mut waiting = std::mem::take(jobs).into_iter();
+        while self.entries.size() < GROUP_BYTES
+            && let Some(job) = waiting.next()
+        {
+            if let Err(fault) = self.turn(write, job, shared).await {
+                // The transaction is gone, and with it every unit of the group so far; the rest is refused.
+                let reason = if fault == Fault::Deadline { Reason::RolledBack } else { fault.into() };
+                let why = Unavailable::not_written(reason);
+                for job in waiting {
+                    match self.earlier(&job) {
+                        Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
+                        _ => refuse(job, why.clone().into()).await,
+                    }
+                }
+                return self.lost(fault, &why);
+            }
+        }
+        jobs.extend(waiting);
+        self.finish(write, shared).await
+    }
+
+    /// Begins the transaction and looks up the answers that `keys`, a JSON array, already have.
+    async fn begin(&mut self, write: &mut Write, keys: String, shared: &Shared) -> Result<(), sqlx::Error> {
+        let keep_after = shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
+        write.changes.clear();
+        write.prefix = Prefix::None;
+        write.connection().count_statement();
+        let rows = sqlx::query(ledger::BEGIN).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
+        for row in rows {
+            let (key, stored) = ledger::stored_answer(&row)?;
+            self.seen.insert(key, stored);
+        }
+        Ok(())
+    }
+
+    /// What takes the place of a job whose key has been answered, and whether that answer is durable already.
+    fn earlier(&self, job: &Job) -> Option<(Turn<'static>, bool)> {
+        let key = job.key.as_ref()?;
+        let stored = self.seen.get(&key.key)?;
+        let turn = if stored.fingerprint == key.fingerprint {
+            Turn::Replay(stored.response.clone())
+        } else {
+            Turn::Refuse(StoreError::KeyReused)
+        };
+        Some((turn, stored.is_durable))
+    }
+
+    /// Gives one job its turn. `Err`: the whole transaction is lost.
+    async fn turn(&mut self, write: &mut Write, job: Job, shared: &Shared) -> Result<(), Fault> {
+        if let Some((turn, is_durable)) = self.earlier(&job) {
+            let answer = replay(job, turn, shared).await;
+            if is_durable {
+                answer(Ok(())); // whatever becomes of this group: to say "not written" would be wrong
+            } else {
+                self.ran.push(answer);
+            }
+            return Ok(());
+        }
+        let mark = write.changes.len();
+        write.begin_unit(job.actor);
+        write.connection().deadline().set(shared.settings.write_deadline);
+        let ran = (job.run)(Turn::Run(&mut *write, job.key.is_some())).await;
+        write.connection().deadline().clear();
+        if let Some(fault) = write.fault() {
+            tracing::warn!(?fault, "a unit of work met a fault");
+            // Whatever the unit returned, it failed. Did the transaction survive?
+            write.changes.truncate(mark);
+            self.failed.push((ran.answer, Unavailable::not_written(fault.into())));
+            let undone = !fault.discards_connection()
+                && write.can_undo_alone()
+                && sqlx::query("rollback to u").execute(write.raw()).await.is_ok();
+            if !undone {
+                return Err(fault);
+            }
+            write.prefix = Prefix::None;
+            return Ok(());
+        }
+        if write.touched {
+            write.prefix = if ran.ok { Prefix::Release } else { Prefix::Rollback };
+        }
+        if ran.ok {
+            self.units += 1;
+            self.wrote |= write.wrote;
+            let kept = self.keep(write, mark, job.key.zip(ran.response));
+            if let Err(error) = kept {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "ledger entries cannot be written as JSON"
+                );
+                self.ran.push(ran.answer);
+                return Err(Fault::Other);
+            }
+        } else {
+            write.changes.truncate(mark);
+        }
+        self.ran.push(ran.answer);
+        Ok(())
+    }
+
+    /// Adds what a successful unit leaves in the ledger: its changes from `mark` on, and its answer.
+    fn keep(
+        &mut self,
+        write: &mut Write,
+        mark: usize,
+        answer: Option<(IdempotencyKey, Box<RawValue>)>,
+    ) -> Result<(), serde_json::Error> {
+        let (now, actor) = (write.now, write.actor.clone());
+        for change in write.changes.split_off(mark) {
+            self.entries.add_change(change, &actor, now, || write.new_id())?;
+        }
+        let Some((key, response)) = answer else {
+            return Ok(());
+        };
+        let stored = Stored {
+            fingerprint: key.fingerprint.clone(),
+            response: response.get().to_owned(),
+            is_durable: false,
+        };
+        self.seen.insert(key.key.clone(), stored);
+        self.entries.add_answer(key, response, now)
+    }
+
+    /// Commits what there is, with its ledger entries.
+    async fn finish(mut self, write: &mut Write, shared: &Shared) -> Verdicts {
+        let undo_last = std::mem::replace(&mut write.prefix, Prefix::None) == Prefix::Rollback;
+        write.connection().count_statement();
+        if !self.wrote && self.entries.size() == 0 {
+            // Nothing to make durable: no commit, no sync.
+            return match sqlx::query("rollback").execute(write.raw()).await {
+                Ok(_) => self.settled(false, None),
+                Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
+            };
+        }
+        let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
+        let commit = if undo_last { ledger::COMMIT_WITHOUT_LAST } else { ledger::COMMIT };
+        let query = sqlx::query(commit).bind(journal).bind(outbox).bind(idempotency);
+        match query.execute(write.raw()).await {
+            Ok(_) => {
+                shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+                Counters::add(&shared.counters.units, self.units);
+                self.settled(true, None)
+            }
+            Err(error) => {
+                let fault = fault_of(&error).unwrap_or(Fault::Other);
+                tracing::error!(error = &error as &dyn std::error::Error, "committing a group failed");
+                self.lost(fault, &Unavailable::unknown(fault.into()))
+            }
+        }
+    }
+
+    fn settled(self, committed: bool, discard: Option<Fault>) -> Verdicts {
+        let ran = self.ran.into_iter().map(|answer| (answer, Ok(())));
+        let failed = self.failed.into_iter().map(|(answer, why)| (answer, Err(why.into())));
+        Verdicts { verdicts: ran.chain(failed).collect(), committed, discard }
+    }
+
+    /// The transaction is gone: nobody's success stands, and no refusal that may have rested on its rows.
+    fn lost(self, fault: Fault, why: &Unavailable) -> Verdicts {
+        let ran = self.ran.into_iter().map(|answer| (answer, Err(why.clone().into())));
+        let failed = self.failed.into_iter().map(|(answer, own)| (answer, Err(own.into())));
+        Verdicts { verdicts: ran.chain(failed).collect(), committed: false, discard: Some(fault) }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the map knows of one tenant: its living connections, its last failure, and the right to its file.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::engine::{Condition, TenantDb};
+use super::map::{OpenError, Stats};
+use super::root::Lock;
+use crate::domain::TenantId;
+
+/// After a failed open, the next try is made after this long, then twice as long, up to the maximum.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// What the cache holds: a strong reference that eviction takes out at once, because moka may drop values late.
+pub(super) struct Entry(Mutex<Option<Arc<TenantDb>>>);
+
+impl Entry {
+    pub(super) fn holding(db: Arc<TenantDb>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(db))))
+    }
+
+    pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What is known of one tenant besides its open connections.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// Held while the tenant is opened: one opener, however many wait.
+    pub(super) live: Arc<AsyncMutex<Live>>,
+    /// The tenant's file may be open once. Released when both connections are closed.
+    file: FilePermit,
+    pub(super) condition: Arc<Condition>,
+}
+
+struct FilePermit(Arc<Semaphore>);
+
+impl Default for FilePermit {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+/// The tenant's connections, if somebody has them, and what came of the last try to open it.
+#[derive(Default)]
+pub(super) struct Live {
+    pub(super) db: Weak<TenantDb>,
+    failed: Option<Failed>,
+}
+
+/// A failed open: shared with those who wait, and not tried again too soon.
+struct Failed {
+    error: OpenError,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl Live {
+    /// The failure that still stands, if one does.
+    pub(super) fn failure(&self) -> Option<&OpenError> {
+        self.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()).map(|failed| &failed.error)
+    }
+
+    /// Remembers a failure: the next try is made after a while, then after twice as long.
+    pub(super) fn fail(&mut self, error: OpenError) {
+        let last = self.failed.as_ref().map(|failed| failed.backoff);
+        let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
+        self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
+    }
+
+    /// Remembers that the tenant is open.
+    pub(super) fn succeed(&mut self, db: &Arc<TenantDb>) {
+        self.db = Arc::downgrade(db);
+        self.failed = None;
+    }
+}
+
+impl Slot {
+    /// Waits until the last user of the file has closed it.
+    pub(super) async fn claim_file(&self) -> Result<OwnedSemaphorePermit, OpenError> {
+        self.file.0.clone().acquire_owned().await.map_err(|_| OpenError::Overloaded)
+    }
+
+    /// Whether the slot must be kept though nobody uses it.
+    pub(super) fn is_remembered(&self) -> bool {
+        let failing = match self.live.try_lock() {
+            Ok(live) => live.failure().is_some(),
+            Err(_busy) => true,
+        };
+        failing || self.condition.check().is_err()
+    }
+}
+
+/// The right to have a tenant's file open. The writer task drops it after both closes.
+pub(super) struct Claim {
+    _file: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+    /// Keeps the slot in the side table while the file is closing; a second slot would mean a second writer.
+    _slot: Arc<Slot>,
+    /// Keeps the data root: another process must not have it before this file is closed.
+    _root: Arc<Lock>,
+    tenant: TenantId,
+    claimed: Arc<Claimed>,
+}
+
+impl Claim {
+    pub(super) fn new(
+        file: OwnedSemaphorePermit,
+        place: OwnedSemaphorePermit,
+        slot: Arc<Slot>,
+        root: Arc<Lock>,
+        tenant: TenantId,
+        claimed: Arc<Claimed>,
+    ) -> Self {
+        claimed.enter(&tenant);
+        Self { _file: file, _place: place, _slot: slot, _root: root, tenant, claimed }
+    }
+}
+
+/// The tenants whose files are claimed: proof that no file ever has two sets of connections.
+pub(super) struct Claimed {
+    tenants: Mutex<HashSet<TenantId>>,
+    stats: Arc<Stats>,
+}
+
+impl Claimed {
+    pub(super) fn new(stats: Arc<Stats>) -> Self {
+        Self { tenants: Mutex::default(), stats }
+    }
+
+    fn enter(&self, tenant: &TenantId) {
+        let is_new = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
+        if !is_new {
+            tracing::error!(%tenant, "a tenant's file was claimed twice");
+            self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
+        }
+        self.stats.open.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self, tenant: &TenantId) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+        self.stats.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claimed.leave(&self.tenant);
+    }
+}

@@ -1,0 +1,8 @@
+//! The commands of the binary, as a shell or a container meets them.
+
+mod cell;
+mod config;
+mod health;
+mod serve;
+mod token;
+mod usage;

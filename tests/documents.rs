@@ -1,0 +1,238 @@
+//! Documents that would drift from the code: what they list is compared with what there is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn the_readme_lists_every_variable_with_its_default() {
+    let documented = variables_of_the_default_file();
+    let listed: BTreeSet<_> = rows(&section(&read("README.md"), "## Configure"))
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].trim_matches('`').to_owned()))
+        .collect();
+    assert!(documented.len() > 15, "{documented:?}");
+    same(&listed, &documented, "README.md", "config/default.toml");
+}
+
+#[test]
+fn every_documented_variable_is_named_where_its_setting_is() {
+    let settings = read("src/config/settings.rs");
+    for (names, _) in variables_of_the_default_file() {
+        let first = names.split(", ").next().unwrap_or_default();
+        assert!(settings.contains(&format!("/// {first}: ")), "{first} is not in src/config/settings.rs");
+    }
+}
+
+#[test]
+fn the_api_lists_every_code_of_an_error_with_its_status() {
+    let source = read("src/http/error.rs");
+    let codes = section(&source, "fn parts(self)");
+    let mut real = BTreeSet::new();
+    for entry in codes.split("StatusCode::").skip(1) {
+        let (name, rest) = entry.split_once(',').expect("a status and a code");
+        if let Some(code) = quoted(rest).first() {
+            let status = number_of(name);
+            real.insert((status, (*code).to_owned()));
+        }
+    }
+    let listed: BTreeSet<_> = rows(&section(&read("docs/API.md"), "## Errors"))
+        .into_iter()
+        .map(|row| (row[0].parse().expect("a status"), row[1].trim_matches('`').to_owned()))
+        .collect();
+    assert!(real.len() > 15, "{real:?}");
+    same(&listed, &real, "docs/API.md", "Code in src/http/error.rs");
+}
+
+#[test]
+fn the_api_lists_every_problem_of_a_field() {
+    let source = read("src/http/error.rs");
+    let real: BTreeSet<_> =
+        quoted(&section(&source, "fn problem_code")).into_iter().map(str::to_owned).collect();
+    let text = section(&read("docs/API.md"), "## Errors");
+    let line = text.lines().find(|line| line.starts_with("Codes of single fields:")).expect("a line");
+    let listed: BTreeSet<_> = line.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    same(&listed, &real, "docs/API.md", "problem_code in src/http/error.rs");
+}
+
+#[test]
+fn the_operations_guide_lists_every_metric() {
+    let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_') && *text != "crm";
+    let app = read("src/app.rs");
+    let telemetry = read("src/telemetry.rs");
+    let readings = section(&app, "fn readings(");
+    let counted = section(&telemetry, "pub fn new(readings");
+    let real: BTreeSet<_> = [quoted(&readings), quoted(&counted)]
+        .concat()
+        .into_iter()
+        .filter(is_name)
+        .map(str::to_owned)
+        .collect();
+    let listed: BTreeSet<_> = rows(&section(&read("docs/OPERATIONS.md"), "## Watching"))
+        .into_iter()
+        .map(|row| {
+            let name = row[0].trim_matches('`').trim_start_matches("crm_");
+            let name = name.split('{').next().unwrap_or_default();
+            name.strip_suffix("_total").unwrap_or(name).to_owned()
+        })
+        .collect();
+    assert!(real.len() > 10, "{real:?}");
+    same(&listed, &real, "docs/OPERATIONS.md", "src/app.rs and src/telemetry.rs");
+}
+
+#[test]
+fn links_and_named_files_exist() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = read(&document.to_string_lossy());
+        let beside = document.parent().expect("a directory");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if path.contains("://") {
+                continue;
+            }
+            let target = if path.is_empty() { document.clone() } else { beside.join(path) };
+            if !root().join(&target).exists() {
+                broken.push(format!("{}: {link}", document.display()));
+            } else if !anchor.is_empty() && !anchors(&target).contains(anchor) {
+                broken.push(format!("{}: {link} has no such heading", document.display()));
+            }
+        }
+        let words = text.split(|c: char| c.is_whitespace() || "`|()".contains(c));
+        for word in words.map(|word| word.trim_end_matches(['.', ',', ':', ';'])) {
+            let is_ours = ["src/", "tests/", "suites/", "config/", ".ci/", ".cargo/"]
+                .iter()
+                .any(|part| word.starts_with(part));
+            if is_ours && !word.contains(['<', '*']) && !root().join(word).exists() {
+                broken.push(format!("{}: there is no {word}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+/// Fails with what only one of two places has.
+#[track_caller]
+fn same<T: Ord + std::fmt::Debug>(listed: &BTreeSet<T>, real: &BTreeSet<T>, document: &str, source: &str) {
+    let only_listed: Vec<_> = listed.difference(real).collect();
+    let only_real: Vec<_> = real.difference(listed).collect();
+    assert!(
+        only_listed.is_empty() && only_real.is_empty(),
+        "only in {document}: {only_listed:?}; only in {source}: {only_real:?}"
+    );
+}
+
+/// The variables that `config/default.toml` documents, as the README writes them, with their defaults.
+fn variables_of_the_default_file() -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    let mut names = None;
+    for line in read("config/default.toml").lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            if let Some((list, _)) =
+                comment.split_once(": ").filter(|(list, _)| list.split(", ").all(is_name))
+            {
+                let quoted: Vec<_> = list.split(", ").map(|name| format!("`{name}`")).collect();
+                names = Some(quoted.join(", "));
+            }
+        } else if let Some(names) = names.take() {
+            let default = match line.split_once(" = ") {
+                Some((key, value)) if !key.starts_with('#') => value.trim_matches('"').to_owned(),
+                _ => "–".to_owned(),
+            };
+            found.insert((names, default));
+        }
+    }
+    found
+}
+
+/// The rows of the tables in a text, without their headings.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut in_a_table = false;
+    for line in text.lines() {
+        let Some(row) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
+            in_a_table = false;
+            continue;
+        };
+        if row.chars().all(|c| "-|: ".contains(c)) {
+            in_a_table = true;
+        } else if in_a_table {
+            rows.push(row.split('|').map(|cell| cell.trim().to_owned()).collect());
+        }
+    }
+    rows
+}
+
+/// From the line that contains `start` to the end of that item: the next heading of its level, or the closing brace of its
+/// indentation.
+fn section(text: &str, start: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.contains(start));
+    let first = lines.next().unwrap_or_else(|| panic!("there is no {start:?}"));
+    let indent = &first[..first.len() - first.trim_start().len()];
+    let end = format!("{indent}}}");
+    let body = lines
+        .take_while(|line| if first.starts_with("## ") { !line.starts_with("## ") } else { *line != end });
+    body.collect::<Vec<_>>().join("\n")
+}
+
+/// The string literals in Rust code that has no escapes.
+fn quoted(code: &str) -> Vec<&str> {
+    code.split('"').skip(1).step_by(2).collect()
+}
+
+fn number_of(name: &str) -> u16 {
+    match name {
+        "BAD_REQUEST" => 400,
+        "UNAUTHORIZED" => 401,
+        "FORBIDDEN" => 403,
+        "NOT_FOUND" => 404,
+        "METHOD_NOT_ALLOWED" => 405,
+        "CONFLICT" => 409,
+        "PRECONDITION_FAILED" => 412,
+        "PAYLOAD_TOO_LARGE" => 413,
+        "UNSUPPORTED_MEDIA_TYPE" => 415,
+        "UNPROCESSABLE_ENTITY" => 422,
+        "LOCKED" => 423,
+        "TOO_MANY_REQUESTS" => 429,
+        "INTERNAL_SERVER_ERROR" => 500,
+        "SERVICE_UNAVAILABLE" => 503,
+        other => panic!("give {other} its number here"),
+    }
+}
+
+/// The anchors of a document's headings, as Markdown renderers make them.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = read(&document.to_string_lossy());
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.collect::<String>().replace(' ', "-")
+        })
+        .collect()
+}
+
+/// All documents, relative to the repository.
+fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
+    for directory in ["docs", "docs/adr"] {
+        for entry in fs::read_dir(root().join(directory)).expect("readable") {
+            let path = Path::new(directory).join(entry.expect("readable").file_name());
+            if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push(path);
+            }
+        }
+    }
+    assert!(documents.len() > 5, "{documents:?}");
+    documents
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
