@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::{Body, BodyType};
 use super::conditions::{Expected, RecordId};
-use super::error::ApiResult;
+use super::error::{ApiError, ApiResult};
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::Query;
@@ -131,7 +131,7 @@ async fn list_customers(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<
 #[handler]
 async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResult<Replied> {
     let view = ctx.view();
-    let new = NewCustomer::check(body.0, ctx.user(), view.masking)?;
+    let new = NewCustomer::check(body.0, ctx.user(), view.masking).map_err(ApiError::of_customer)?;
     ctx.write(async move |tx| {
         let customer = CustomerOut::new(customers::insert(tx, new).await?, &view);
         Reply::created(COLLECTION, &customer.customer_id, customer.version, &customer)
@@ -153,7 +153,7 @@ async fn update_customer(
     body: Body<CustomerFields>,
 ) -> ApiResult<Replied> {
     let view = ctx.view();
-    let patch = CustomerPatch::check(body.0, ctx.patch_checker())?;
+    let patch = CustomerPatch::check(body.0, ctx.patch_checker()).map_err(ApiError::of_customer)?;
     ctx.write_existing(Resource::Customer, async move |tx| {
         let customer = CustomerOut::new(customers::update(tx, &id.0, expected.0, patch).await?, &view);
         Reply::changed(customer.version, &customer)

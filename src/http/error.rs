@@ -215,14 +215,23 @@ impl Writer for ApiError {
     }
 }
 
+impl ApiError {
+    /// The answer for a customer's invalid fields: without a name it is the origin's (contract §3.1).
+    pub(super) fn of_customer(invalid: Invalid) -> Self {
+        let is_nameless = |error: &FieldError| error.field == "name" && error.problem == Problem::Required;
+        if !invalid.errors.iter().any(is_nameless) {
+            return invalid.into();
+        }
+        let mut error = Self::bad_request(Message::CustomerNameRequired);
+        error.0.invalid = invalid;
+        error
+    }
+}
+
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let has = |wanted: Problem| invalid.errors.iter().any(|error| error.problem == wanted);
-        let nameless =
-            invalid.errors.iter().any(|error| error.field == "name" && error.problem == Problem::Required);
-        let (code, message) = if nameless {
-            (Code::BadRequest, Message::CustomerNameRequired) // the origin's answer
-        } else if has(Problem::Masked) {
+        let (code, message) = if has(Problem::Masked) {
             (Code::MaskedValue, Message::MaskedValue)
         } else {
             (Code::ValidationFailed, Message::FieldsInvalid)
