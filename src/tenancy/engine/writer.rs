@@ -289,8 +289,17 @@ impl Writer {
         if let Some(fault) = answers.discard {
             self.discard(fault).await;
         }
+        // Looked at again: a commit into a file that was deleted meanwhile is no commit.
+        let in_place = if answers.committed {
+            self.file.check(&self.condition)
+        } else {
+            Ok(())
+        };
         for (answer, verdict) in answers.verdicts {
-            answer(verdict);
+            answer(match &in_place {
+                Err(why) => verdict.and(Err(why.clone().but_unknown().into())),
+                Ok(()) => verdict,
+            });
         }
         if self.answers >= ledger::FORGET_SLICE {
             // A tenant that never rests forgets as fast as it learns.
