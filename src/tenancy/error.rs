@@ -73,6 +73,11 @@ impl Unavailable {
     pub fn unknown(reason: Reason) -> Self {
         Self { reason, outcome: Outcome::Unknown, retry_after: Duration::from_secs(1) }
     }
+
+    /// The same of a write that may have happened.
+    pub(super) fn but_unknown(self) -> Self {
+        Self { outcome: Outcome::Unknown, ..self }
+    }
 }
 
 /// What became of a write that met an unavailable tenant.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) const SECRET: &str = "a secret of the tests, longer than 32 bytes";
 
@@ -15,14 +15,25 @@ pub(super) fn crm_cell(directory: &Path, arguments: &[&str], variables: &[(&str,
     command
 }
 
-/// Runs it to its end.
+/// Runs it to its end; a command that has none within half a minute is killed and fails the test.
 pub(super) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
-    let output = crm_cell(directory.path(), arguments, variables).output();
-    let output = output.expect("the binary runs");
+    let mut child = crm_cell(directory.path(), arguments, variables)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let start = Instant::now();
+    while child.try_wait().expect("waited").is_none() {
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().expect("killed");
+            panic!("still running: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let left = std::fs::read_dir(directory.path()).expect("readable").count();
     assert_eq!(left, 0, "a command that does not serve leaves nothing behind");
-    output
+    child.wait_with_output().expect("its output")
 }
 
 #[track_caller]

@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use crm_cell::tenancy::{OpenError, Outcome, Quarantine, StoreError};
+use crm_cell::tenancy::{OpenError, Outcome, Quarantine, StoreError, Write};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::oneshot;
 
 use crate::reads::Broken;
 use crate::support::{
-    Cell, Setup, add, beside, copy_outside, count, file_of, ids, quarantine, tenant, unavailable, until,
+    Cell, Setup, add, beside, by, copy_outside, count, file_of, ids, insert, quarantine, queue, tenant,
+    unavailable, until,
 };
 
 /// Runs SQL on a file that no cell has open.
@@ -187,6 +189,28 @@ async fn a_file_deleted_while_open_is_not_written_and_not_made_anew() {
     assert!(!cell.file("acme").exists(), "the file came back");
     cell.tenants.close(crate::support::PATIENCE).await;
     assert!(!cell.file("acme").exists(), "the file came back");
+}
+
+#[tokio::test]
+async fn a_commit_into_a_file_deleted_meanwhile_is_not_acknowledged() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+
+    let (running, is_running) = oneshot::channel();
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    let answer = queue(db.write(by("me"), None, async move |tx: &mut Write| {
+        insert(tx, "gone").await?;
+        running.send(()).expect("the test waits");
+        goes_on.await.expect("the test answers");
+        Ok(())
+    }));
+    is_running.await.expect("the group has begun");
+    fs::remove_file(cell.file("acme")).expect("removed");
+    go_on.send(()).expect("the unit waits");
+
+    let error = answer.await.expect_err("the row is in a file that nobody can find");
+    let why = unavailable(&error).expect("the tenant's fault");
+    assert_eq!((quarantine(why), why.outcome), (Some(Quarantine::Replaced), Outcome::Unknown));
 }
 
 #[tokio::test]

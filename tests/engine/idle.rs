@@ -1,17 +1,22 @@
-//! Idle tenants: soon every row is in the main file, later the writer is closed; after a clean stop only main files are left.
+//! The WAL comes home: soon after the last write, in the end even while reads never pause; later the writer is closed,
+//! and after a clean stop only main files are left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crm_cell::tenancy::{TenantDb, Write};
+use crm_cell::tenancy::{Read, TenantDb, Write};
+use futures_util::future::join_all;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::support::{
-    Cell, Setup, add, beside, by, copy_outside, count, file_of, queue, until, write_for_ever,
+    Cell, Setup, add, beside, by, copy_outside, count, file_of, insert_row, queue, toil, until,
+    write_for_ever,
 };
 
 fn restless() -> Setup {
@@ -187,4 +192,80 @@ async fn a_clean_stop_leaves_main_files_alone() {
     for n in 0..8 {
         assert_eq!(rows_in_main_file(&cell, &format!("t{n}")).await, n);
     }
+}
+
+/// Readers of whom always one is at work and others wait: some snapshot is open at almost every moment.
+struct CeaselessReads {
+    over: Arc<AtomicBool>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+fn ceaseless_reads(db: &Arc<TenantDb>) -> CeaselessReads {
+    let over = Arc::new(AtomicBool::new(false));
+    let readers = (0..4).map(|_| {
+        let (db, over) = (db.clone(), over.clone());
+        tokio::spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let unit = async |read: &mut Read| {
+                    count(read).await?;
+                    toil(read, Duration::from_millis(20)).await
+                };
+                db.read(unit).await.expect("read");
+            }
+        })
+    });
+    CeaselessReads { readers: readers.collect(), over }
+}
+
+impl CeaselessReads {
+    async fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for reader in join_all(self.readers).await {
+            reader.expect("no panic");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_is_read_all_the_time_is_checkpointed() {
+    let cell = restless().open().await;
+    let db = cell.db("acme").await;
+    let reads = ceaseless_reads(&db);
+
+    fill(&db, 3).await;
+    until("the tenant is checkpointed", async || cell.counter(|c| &c.checkpoints) > 0).await;
+
+    assert_eq!(rows_in_main_file(&cell, "acme").await, 3);
+    reads.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wal_stays_small_where_reads_never_pause() {
+    const MIB: u64 = 1 << 20;
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    let reads = ceaseless_reads(&db);
+
+    let (mut written, mut most) = (0, 0);
+    while written < 240 * MIB {
+        let remarks = (0..8).map(|n| {
+            let (db, name) = (&db, format!("{written}-{n}"));
+            db.write(by("me"), None, async move |tx: &mut Write| {
+                insert_row(tx, &name).await?;
+                let sql = "update customers set remark = ?1 where id = ?2";
+                sqlx::query(sql).bind("x".repeat(1 << 20)).bind(name).execute(&mut *tx).await?;
+                Ok(())
+            })
+        });
+        for done in join_all(remarks).await {
+            done.expect("written");
+        }
+        written += 8 * MIB;
+        let wal = fs::metadata(beside(&cell.file("acme"), "-wal")).expect("a WAL");
+        most = most.max(wal.len());
+    }
+    reads.stop().await;
+
+    println!("{} MiB written, WAL at most {} MiB", written / MIB, most / MIB);
+    assert!(most < 150 * MIB, "the WAL grew to {} MiB", most / MIB);
 }

@@ -12,10 +12,10 @@ use super::Counters;
 
 /// Pages in the WAL after which a commit checkpoints by itself; idle tenants are checkpointed long before.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
-/// The WAL file is cut back to this many bytes after a checkpoint.
-const JOURNAL_SIZE_LIMIT: &str = "67108864";
-/// Brings the WAL into the main file and empties it, unless a reader is in the way: waiting for one would keep writes
-/// waiting too. The second row: (somebody was in the way, frames in the WAL, frames copied).
+/// The WAL file is cut back to this many bytes when SQLite begins it anew.
+pub(super) const WAL_LIMIT: u64 = 64 << 20;
+/// Brings the WAL into the main file and empties it, unless a snapshot is in the way: waiting for one would keep writes
+/// waiting too. The second row: (one was in the way, frames in the WAL, frames copied).
 pub(super) const CHECKPOINT: &str =
     "pragma busy_timeout = 0; pragma wal_checkpoint(truncate); pragma busy_timeout = 5000";
 /// Virtual-machine instructions between two looks at the deadline: about 10 to 50 µs.
@@ -89,7 +89,7 @@ fn options(path: &Path, role: Role) -> SqliteConnectOptions {
             .busy_timeout(Duration::from_millis(5000)) // as in `CHECKPOINT`
             .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(128)
-            .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT)
+            .pragma("journal_size_limit", WAL_LIMIT.to_string())
             .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
             .pragma("secure_delete", "fast"),
         Role::Reader => {

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
@@ -97,9 +97,9 @@ impl OpenFile {
         self.identity.is_none_or(|identity| file_identity(&self.path) == Some(identity))
     }
 
-    /// Whether a WAL with content lies beside the file: of a process that did not close it, if nobody has it open yet.
-    fn has_wal(&self) -> bool {
-        std::fs::metadata(side_file(&self.path, "-wal")).is_ok_and(|wal| wal.len() > 0)
+    /// Bytes of the WAL beside the file.
+    fn wal_size(&self) -> u64 {
+        std::fs::metadata(side_file(&self.path, "-wal")).map_or(0, |wal| wal.len())
     }
 
     /// Quarantines the tenant if its file is gone or another one lies in its place.
@@ -184,6 +184,7 @@ impl TenantDb {
         claim: C,
     ) -> Self {
         let (reader_closed, when_reader_closed) = oneshot::channel();
+        let snapshots = Arc::<AsyncMutex<()>>::default();
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         tokio::spawn(reader::run(
             jobs,
@@ -191,10 +192,11 @@ impl TenantDb {
             reader,
             shared.clone(),
             condition.clone(),
+            snapshots.clone(),
             reader_closed,
         ));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
-        let writer = writer::Writer::new(file, shared.clone(), condition.clone());
+        let writer = writer::Writer::new(file, shared.clone(), condition.clone(), snapshots);
         tokio::spawn(async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
@@ -208,7 +210,15 @@ impl TenantDb {
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let file = OpenFile { path, identity: None };
         let (closed, _) = oneshot::channel();
-        tokio::spawn(reader::run(jobs, file, reader, shared.clone(), condition.clone(), closed));
+        tokio::spawn(reader::run(
+            jobs,
+            file,
+            reader,
+            shared.clone(),
+            condition.clone(),
+            Arc::default(),
+            closed,
+        ));
         Self { writes: None, reads, condition, running: RunningKeys::default() }
     }
 

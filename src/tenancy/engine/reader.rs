@@ -1,13 +1,14 @@
 //! The reader task of one tenant: gathered point reads and units of reading at one snapshot a batch.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
@@ -82,13 +83,15 @@ pub(super) async fn run(
     file: OpenFile,
     connection: Connection,
     shared: Shared,
-    condition: std::sync::Arc<Condition>,
+    condition: Arc<Condition>,
+    snapshots: Arc<Mutex<()>>,
     closed: oneshot::Sender<()>,
 ) {
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        let _held_by_this_batch = snapshots.lock().await;
         if handle.is_none() {
             match file.connect(role, &shared.counters, &condition).await {
                 Ok(connection) => handle = Some(Read::new(connection)),

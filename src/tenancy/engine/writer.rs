@@ -1,13 +1,14 @@
 //! The writer task of one tenant: takes what waits as one group, and keeps the file in order between groups.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::Row as _;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
-use super::connection::CHECKPOINT;
+use super::connection::{CHECKPOINT, WAL_LIMIT};
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
@@ -16,6 +17,14 @@ use crate::tenancy::error::{Quarantine, Unavailable};
 
 /// Jobs that one transaction takes at most.
 const GROUP: usize = 256;
+
+/// What `future` comes to, if there is one.
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
 
 /// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
 pub(super) struct Writer {
@@ -28,13 +37,35 @@ pub(super) struct Writer {
     /// Writes with a key since old answers were last deleted.
     answers: usize,
     last_write: Instant,
+    /// Held by the reader as long as it has a snapshot.
+    snapshots: Arc<Mutex<()>>,
+    gap: Option<Gap>,
 }
+
+/// The writer's turn between two batches of reads, when no snapshot is in a checkpoint's way. Writes do not wait for it.
+type Gap = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 impl Writer {
     /// A writer without a connection.
-    pub(super) fn new(file: OpenFile, shared: Shared, condition: Arc<Condition>) -> Self {
-        let unchecked = file.has_wal();
-        Self { file, shared, condition, write: None, unchecked, answers: 0, last_write: Instant::now() }
+    pub(super) fn new(
+        file: OpenFile,
+        shared: Shared,
+        condition: Arc<Condition>,
+        snapshots: Arc<Mutex<()>>,
+    ) -> Self {
+        // A WAL with content is one that a killed process left.
+        let unchecked = file.wal_size() > 0;
+        Self {
+            file,
+            shared,
+            condition,
+            write: None,
+            unchecked,
+            answers: 0,
+            last_write: Instant::now(),
+            snapshots,
+            gap: None,
+        }
     }
 
     /// Serves `jobs` until all senders are gone, waits for the reader to close, then closes last: a connection that
@@ -42,20 +73,26 @@ impl Writer {
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
         loop {
-            let taken = match self.wake_at() {
-                Some(at) => timeout_at(at, jobs.recv_many(&mut group, GROUP)).await,
-                None => Ok(jobs.recv_many(&mut group, GROUP).await),
-            };
-            match taken {
-                Ok(0) => break,
-                Ok(_) => {
+            let rest_at = self.wake_at();
+            tokio::select! {
+                biased;
+                gap = or_never(self.gap.as_mut()) => {
+                    self.gap = None;
+                    self.checkpoint().await;
+                    drop(gap);
+                }
+                taken = jobs.recv_many(&mut group, GROUP) => {
+                    if taken == 0 {
+                        break;
+                    }
                     while !group.is_empty() {
                         self.group(&mut group).await;
                     }
                 }
-                Err(_elapsed) => self.rest().await,
+                () = or_never(rest_at.map(sleep_until)) => self.rest().await,
             }
         }
+        self.gap = None; // the reader may wait behind it
         let _reader_task_is_gone = reader_closed.await;
         self.close().await;
     }
@@ -63,7 +100,9 @@ impl Writer {
     /// When there is something to do without a write.
     fn wake_at(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        if self.unchecked {
+        if self.gap.is_some() {
+            None
+        } else if self.unchecked {
             // Also without a connection: the rows of a discarded one, or of a crashed process, are in the WAL.
             Some(self.last_write + settings.checkpoint_after)
         } else {
@@ -71,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// After a pause: brings every row into the main file; after a longer one: closes the connection.
+    /// After a pause: has every row brought into the main file; after a longer one: closes the connection.
     async fn rest(&mut self) {
         if !self.unchecked {
             self.close().await;
@@ -80,25 +119,30 @@ impl Writer {
             self.unchecked = self.condition.check().is_ok();
             self.last_write = Instant::now();
         } else if !self.forget_answers().await {
-            self.checkpoint().await;
+            self.want_gap();
         } // else the next slice comes at once, unless a write waits
     }
 
     async fn checkpoint(&mut self) {
-        let Some(write) = &mut self.write else { return };
+        let Ok((write, _)) = self.ready().await else {
+            return;
+        };
         match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
             Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) => self.last_write = Instant::now(), // a reader was in the way: again after the next pause
+            Ok(_) => self.last_write = Instant::now(), // another process is in the way: again after the next pause
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "checkpointing an idle tenant failed"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "checkpointing a tenant failed");
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
             }
+        }
+    }
+
+    fn want_gap(&mut self) {
+        if self.gap.is_none() {
+            self.gap = Some(Box::pin(self.snapshots.clone().lock_owned()));
         }
     }
 
@@ -160,8 +204,17 @@ impl Writer {
         if let Some(fault) = answers.discard {
             self.discard(fault).await;
         }
+        // Looked at again: a commit into a file that was deleted meanwhile is no commit.
+        let in_place = if answers.committed { self.file.check(&self.condition) } else { Ok(()) };
         for (answer, verdict) in answers.verdicts {
-            answer(verdict);
+            answer(match &in_place {
+                Err(why) => verdict.and(Err(why.clone().but_unknown().into())),
+                Ok(()) => verdict,
+            });
+        }
+        if self.file.wal_size() > WAL_LIMIT {
+            // SQLite begins the WAL anew only when it finds no snapshot; where reads never pause, it would grow for ever.
+            self.want_gap();
         }
         if self.answers >= ledger::FORGET_SLICE {
             // A tenant that never rests forgets as fast as it learns.

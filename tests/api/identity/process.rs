@@ -6,18 +6,18 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::upstream::{Upstream, answer, yes};
-use crate::support::{Cell, token};
+use crate::support::{Cell, run_to_end, token};
 
 /// Runs the binary until it ends; returns what it said on standard error.
 fn refusal(variables: &[(&str, &str)]) -> String {
     let directory = tempfile::tempdir().expect("a directory");
-    let output = Cell::command(directory.path())
+    let mut command = Cell::command(directory.path());
+    command
         .env_remove("CRM_JWT_SECRET")
         .env_remove("CRM_HOST")
         .envs(variables.iter().copied())
-        .stderr(Stdio::piped())
-        .output()
-        .expect("the binary runs");
+        .stderr(Stdio::piped());
+    let output = run_to_end(&mut command);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0, "nothing was created");

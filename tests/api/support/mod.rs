@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client, raw};
 pub use db::{db_execute, db_open, db_select};
-pub use process::Cell;
+pub use process::{Cell, run_to_end};
 pub use wire::{Wire, WireAnswer};
 
 use crm_cell::app::{App, Parts};

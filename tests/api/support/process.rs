@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Client, SECRET};
@@ -87,4 +87,18 @@ impl Drop for Cell {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a command that ends by itself. One that does not, within half a minute, is killed and fails the test.
+pub fn run_to_end(command: &mut Command) -> Output {
+    let mut child = command.spawn().expect("the binary starts");
+    let start = Instant::now();
+    while child.try_wait().expect("waited").is_none() {
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().expect("killed");
+            panic!("still running: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output")
 }
