@@ -8,17 +8,11 @@ use crate::support::{Client, Setup, TestApp};
 /// Three customers that differ in every field that can be filtered by.
 async fn three(client: &Client) -> Vec<String> {
     let mut ids = Vec::new();
-<<<<<<< HEAD
-    for (name, owner, status, lifecycle, rest) in
-        [("A", "u1", 1, "lead", "x"), ("B", "u2", 2, "customer", "y"), ("C", "u1", 2, "lead", "Y")]
-    {
-=======
     for (name, owner, status, lifecycle, [level, source, industry, region]) in [
         ("A", "u1", 1, "lead", ["x", "y", "y", "z"]),
         ("B", "u2", 2, "customer", ["y", "x", "z", "y"]),
         ("C", "u1", 2, "lead", ["Y", "z", "x", "x"]),
     ] {
->>>>>>> 91ef8c95333e29118713bc0e253bb906f92f4ff3
         let body = json!({
             "name": name, "ownerId": owner, "status": status, "lifecycle": lifecycle, "level": level,
             "source": source, "industry": industry, "region": region,
@@ -52,14 +46,7 @@ async fn each_filter_selects_what_it_says_and_all_of_them_hold_together() {
         ("region=z".into(), "A"),
         ("ownerId=u1&status=2".into(), "C"),
         ("ownerId=u2&status=1".into(), ""),
-<<<<<<< HEAD
-        ("status=2&lifecycle=customer&level=y&source=y&industry=y&region=y&ownerId=u2".into(), "B"),
-=======
-        (
-            "status=2&lifecycle=customer&level=y&source=x&industry=z&region=y&ownerId=u2".into(),
-            "B",
-        ),
->>>>>>> 91ef8c95333e29118713bc0e253bb906f92f4ff3
+        ("status=2&lifecycle=customer&level=y&source=x&industry=z&region=y&ownerId=u2".into(), "B"),
         (format!("customerId={}&status=1", ids[1]), ""),
         ("status= 1 ".into(), "A"),
     ] {
