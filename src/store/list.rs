@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
@@ -73,7 +73,7 @@ impl<T> List<T> {
         request: &PageRequest<K>,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
-        let mut query = start("select ", scope);
+        let mut query = QueryBuilder::new("select ");
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
@@ -99,10 +99,17 @@ impl<T> List<T> {
         query
     }
 
+    /// sqlx counts the plain parameters that the builder writes from 1: the user is bound anew wherever it stands.
     fn push_scope(&self, query: &mut QueryBuilder<Sqlite>, scope: &Scope) {
-        if scope.owner().is_some() {
-            query.push(" and (").push(self.own).push(")");
+        let Some(user) = scope.owner() else { return };
+        query.push(" and (");
+        for (position, part) in self.own.split("?1").enumerate() {
+            if position > 0 {
+                query.push_bind(user.to_owned());
+            }
+            query.push(part);
         }
+        query.push(")");
     }
 
     async fn total(
@@ -112,7 +119,7 @@ impl<T> List<T> {
         count: Count,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<Total, StoreError> {
-        let mut query = start("select count(*) from (select 1 from ", scope);
+        let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
         query.push(self.table).push(" where ").push(self.base);
         self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
@@ -168,17 +175,6 @@ fn push_hint<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>]) {
         let least = if first.key.is_text() { "''" } else { "-9223372036854775808" };
         query.push(" and ").push(first.key.column()).push(" >= ").push(least);
     }
-}
-
-/// A statement whose parameter `?1` is the user whose rows it keeps to, if it does.
-fn start(sql: &'static str, scope: &Scope) -> QueryBuilder<Sqlite> {
-    let Some(user) = scope.owner() else {
-        return QueryBuilder::new(sql);
-    };
-    let mut arguments = SqliteArguments::default();
-    // Encoding a text does not fail.
-    let _never = sqlx::Arguments::add(&mut arguments, user.to_owned());
-    QueryBuilder::with_arguments(sql, arguments)
 }
 
 fn direction(descending: bool) -> &'static str {
