@@ -14,6 +14,7 @@ mod nearest;
 mod opportunity;
 mod page;
 mod rules;
+mod scope;
 mod stage;
 mod tenant_id;
 
@@ -31,5 +32,6 @@ pub use nearest::{nearest, nearest_by, similarity};
 pub use opportunity::{NewOpportunity, Opportunity, OpportunityFields, OpportunityPatch};
 pub use page::{Count, Cursor, CursorValue, InvalidCursor, Order, Page, PageRequest, Start, Total};
 pub use rules::{FieldError, Invalid, Problem, Resource, Violation};
+pub use scope::Scope;
 pub use stage::{Contradiction, DealStatus, Move, Moved, Stage, Standing};
 pub use tenant_id::{InvalidTenantId, TenantId};

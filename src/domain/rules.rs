@@ -16,6 +16,14 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The resource of a stem.
+    #[must_use]
+    pub fn from_stem(stem: &str) -> Option<Self> {
+        [Self::Customer, Self::Contact, Self::Opportunity, Self::FollowUp]
+            .into_iter()
+            .find(|resource| resource.stem() == stem)
+    }
+
     /// The stem of its name: in journal rows, actions and events.
     #[must_use]
     pub fn stem(self) -> &'static str {
@@ -80,9 +88,20 @@ pub enum Problem {
 /// A rule over several records that a request would break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
+    /// A record that the request refers to does not exist, or not for this caller.
+    NoSuch(Resource),
+    /// Another live customer has the name of the one to be restored.
+    NameTakenMeanwhile {
+        /// That customer, if the caller may see it.
+        existing: Option<String>,
+    },
+    /// The caller may only own records themselves.
+    OwnerOutOfScope,
+    /// The record's customer is in the trash: restore that first.
+    ParentDeleted,
     /// Another live customer has this name.
     CustomerNameTaken {
-        /// That customer.
-        existing: String,
+        /// That customer, if the caller may see it.
+        existing: Option<String>,
     },
 }

@@ -17,6 +17,7 @@ use crate::domain::{
     Timestamp,
 };
 use crate::store::customers::{self, CustomerFilter, CustomerKey};
+use crate::store::trash;
 
 const COLLECTION: &str = "customers";
 const SORT_KEYS: [(&str, CustomerKey); 5] = [
@@ -29,12 +30,13 @@ const SORT_KEYS: [(&str, CustomerKey); 5] = [
 const SORT_KEYS_TEXT: &str =
     "createdAt, updatedAt, name, nextFollowUpAt, lastFollowUpAt (≤ 3, - = descending)";
 
+/// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    Router::with_path(COLLECTION)
-        .hoop(Payload::RESOURCE)
-        .read(list_customers)
-        .post(create_customer)
-        .push(Router::with_path("{id}").read(get_customer).patch(update_customer).delete(delete_customer))
+    let record = Router::with_path("{id}").read(get_customer).patch(update_customer).delete(delete_customer);
+    let resource =
+        Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
+    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_customer);
+    Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A customer as clients see it: the origin's keys first and in its order, personal data masked.
@@ -129,7 +131,7 @@ async fn list_customers(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<
 #[handler]
 async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResult<Replied> {
     let view = ctx.view();
-    let new = NewCustomer::check(body.0, ctx.user(), view.masking)?;
+    let new = NewCustomer::check(body.0, ctx.user(), view.masking).map_err(ApiError::of_customer)?;
     ctx.write(async move |tx| {
         let customer = CustomerOut::new(customers::insert(tx, new).await?, &view);
         Reply::created(COLLECTION, &customer.customer_id, customer.version, &customer)
@@ -139,7 +141,7 @@ async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResul
 
 #[handler]
 async fn get_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<CustomerOut>> {
-    let customer: Customer = ctx.point_read(id.0).await?.ok_or(ApiError::not_found(Resource::Customer))?;
+    let customer: Customer = ctx.get(id).await?;
     Ok(Single { version: customer.version, body: CustomerOut::new(customer, &ctx.view()) })
 }
 
@@ -151,7 +153,7 @@ async fn update_customer(
     body: Body<CustomerFields>,
 ) -> ApiResult<Replied> {
     let view = ctx.view();
-    let patch = CustomerPatch::check(body.0, ctx.patch_checker())?;
+    let patch = CustomerPatch::check(body.0, ctx.patch_checker()).map_err(ApiError::of_customer)?;
     ctx.write_existing(Resource::Customer, async move |tx| {
         let customer = CustomerOut::new(customers::update(tx, &id.0, expected.0, patch).await?, &view);
         Reply::changed(customer.version, &customer)
@@ -164,6 +166,17 @@ async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> Ap
     ctx.write_existing(Resource::Customer, async move |tx| {
         customers::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
+    })
+    .await
+}
+
+#[handler]
+async fn restore_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+    let view = ctx.view();
+    ctx.write_existing(Resource::Customer, async move |tx| {
+        let customer: Customer = trash::restore(tx, &id.0).await?;
+        let customer = CustomerOut::new(customer, &view);
+        Reply::changed(customer.version, &customer)
     })
     .await
 }

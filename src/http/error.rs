@@ -38,6 +38,7 @@ pub(super) enum Code {
     UnsupportedMediaType,
     IdempotentConflict,
     IdempotentInProgress,
+    StateConflict,
     VersionMismatch,
     TenantUnavailable,
     RateLimit,
@@ -66,6 +67,7 @@ impl Code {
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
             Self::IdempotentConflict => (StatusCode::CONFLICT, "IDEMPOTENT_CONFLICT"),
             Self::IdempotentInProgress => (StatusCode::CONFLICT, "IDEMPOTENT_IN_PROGRESS"),
+            Self::StateConflict => (StatusCode::CONFLICT, "STATE_CONFLICT"),
             Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH"),
             Self::TenantUnavailable => (StatusCode::LOCKED, "TENANT_UNAVAILABLE"),
             Self::RateLimit => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT"),
@@ -213,14 +215,23 @@ impl Writer for ApiError {
     }
 }
 
+impl ApiError {
+    /// The answer for a customer's invalid fields: without a name it is the origin's (contract §3.1).
+    pub(super) fn of_customer(invalid: Invalid) -> Self {
+        let is_nameless = |error: &FieldError| error.field == "name" && error.problem == Problem::Required;
+        if !invalid.errors.iter().any(is_nameless) {
+            return invalid.into();
+        }
+        let mut error = Self::bad_request(Message::CustomerNameRequired);
+        error.0.invalid = invalid;
+        error
+    }
+}
+
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let has = |wanted: Problem| invalid.errors.iter().any(|error| error.problem == wanted);
-        let nameless =
-            invalid.errors.iter().any(|error| error.field == "name" && error.problem == Problem::Required);
-        let (code, message) = if nameless {
-            (Code::BadRequest, Message::CustomerNameRequired) // the origin's answer
-        } else if has(Problem::Masked) {
+        let (code, message) = if has(Problem::Masked) {
             (Code::MaskedValue, Message::MaskedValue)
         } else {
             (Code::ValidationFailed, Message::FieldsInvalid)
@@ -284,8 +295,22 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid(invalid) => invalid.into(),
             StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
                 let mut error = Self::new(Code::BusinessRuleViolation, Message::CustomerNameTaken);
-                error.0.existing = Some(("customerId", existing));
+                error.0.existing = existing.map(|existing| ("customerId", existing));
                 error
+            }
+            StoreError::Violation(Violation::NoSuch(resource)) => {
+                Self::new(Code::BusinessRuleViolation, Message::NotFound(resource))
+            }
+            StoreError::Violation(Violation::NameTakenMeanwhile { existing }) => {
+                let mut error = Self::new(Code::StateConflict, Message::NameTakenMeanwhile);
+                error.0.existing = existing.map(|existing| ("customerId", existing));
+                error
+            }
+            StoreError::Violation(Violation::OwnerOutOfScope) => {
+                Self::new(Code::Forbidden, Message::OwnerOutOfScope)
+            }
+            StoreError::Violation(Violation::ParentDeleted) => {
+                Self::new(Code::StateConflict, Message::ParentDeleted)
             }
             StoreError::KeyReused => Self::new(Code::IdempotentConflict, Message::IdempotentConflict),
             StoreError::InProgress => Self::new(Code::IdempotentInProgress, Message::IdempotentInProgress)

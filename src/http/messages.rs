@@ -36,12 +36,17 @@ pub(super) enum Message {
     TenantNotFound,
     CustomerNameRequired,
     CustomerNameTaken,
+    NameTakenMeanwhile,
+    OwnerOutOfScope,
+    ParentDeleted,
+    ManagersOnly,
     FieldsInvalid,
     MaskedValue,
     RequestIdRequired(String),
     RequestIdInvalid,
     TenantIdInvalid,
     TenantMismatch,
+    ScopeInvalid,
     BodyNotJson,
     BodyUnreadable,
     HeadersContradict,
@@ -89,6 +94,14 @@ impl Message {
             Self::TenantNotFound => pair("租户不存在", "The tenant does not exist."),
             Self::CustomerNameRequired => pair("请填写客户名称", "Please fill in the customer's name."),
             Self::CustomerNameTaken => pair("客户名称已存在", "Another customer has this name."),
+            Self::NameTakenMeanwhile => {
+                pair("客户名称已被占用，无法恢复", "Another customer has taken the name meanwhile.")
+            }
+            Self::OwnerOutOfScope => pair("只能将记录分配给自己", "You may only own records yourself."),
+            Self::ParentDeleted => {
+                pair("所属客户已删除，请先恢复客户", "Its customer is deleted: restore that first.")
+            }
+            Self::ManagersOnly => pair("需要管理员或经理角色", "This needs the role manager or admin."),
             Self::FieldsInvalid => pair("部分字段不符合要求", "Some fields are not as they must be."),
             Self::MaskedValue => pair(
                 "脱敏后的值不能写回，请填写完整的值",
@@ -106,6 +119,7 @@ impl Message {
                 pair("X-Tenant-Id 无效", "X-Tenant-Id is not a tenant id, or was sent twice.")
             }
             Self::TenantMismatch => pair("无权访问该租户", "This caller may not use that tenant."),
+            Self::ScopeInvalid => pair("scope 应为 self 或 all", "The scope must be self or all."),
             Self::BodyNotJson => pair("请求体不是有效的 JSON", "The body is not valid JSON."),
             Self::BodyUnreadable => pair("请求体读取失败", "The body could not be read."),
             Self::HeadersContradict => pair("请求头互相矛盾", "The headers contradict each other."),

@@ -15,11 +15,14 @@ use crate::tenancy::IdempotencyKey;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Payload {
     max_size: usize,
+    is_action: bool,
 }
 
 impl Payload {
     /// For the routes of a resource: at most 1 MiB, and a request id is required.
-    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20 };
+    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false };
+    /// For actions on a record: an empty body is `{}`, and a request id protects if there is one.
+    pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true };
 }
 
 /// A body that has been read and is JSON.
@@ -74,7 +77,15 @@ impl Payload {
             Method::DELETE => false,
             _ => return Ok((None, None)),
         };
-        let bytes = if has_body {
+        let bytes = if self.is_action && has_body {
+            let bytes = self.read_bytes(request).await?;
+            if bytes.is_empty() {
+                b"{}".to_vec()
+            } else {
+                check_media_type(request)?;
+                bytes
+            }
+        } else if has_body {
             check_media_type(request)?;
             self.read_bytes(request).await?
         } else {
@@ -82,7 +93,7 @@ impl Payload {
         };
         let id = match Key::of(request.headers()) {
             Key::Valid(id) => Some(id.to_owned()),
-            Key::Absent if !has_body => None,
+            Key::Absent if !has_body || self.is_action => None,
             Key::Absent => {
                 let method = request.method().as_str().to_owned();
                 return Err(ApiError::bad_request(Message::RequestIdRequired(method)));

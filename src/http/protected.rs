@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use salvo::extract::Metadata;
 use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 
+use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::payload::RequestKey;
@@ -15,8 +17,9 @@ use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::config::{Idempotency, PatchNull};
-use crate::domain::{Checker, Masking, Resource, TenantId};
+use crate::domain::{Checker, Masking, Resource, Scope, TenantId, Timestamp, Violation};
 use crate::identity::{Credentials, Principal, Role};
+use crate::store::{self, Record};
 use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
 
 /// The hoop of the protected branch: settles identity, then role and tenant. Opens nothing.
@@ -28,6 +31,7 @@ pub(super) struct Protected;
 struct Admitted {
     principal: Arc<Principal>,
     tenant: TenantId,
+    scope: Scope,
 }
 
 #[async_trait]
@@ -70,7 +74,25 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     if admission.unbound {
         state.metrics.identity_unbound.inc();
     }
-    Ok(Admitted { principal, tenant: admission.tenant })
+    let scope = scope(request, &principal)?;
+    Ok(Admitted { principal, tenant: admission.tenant, scope })
+}
+
+/// The rows that the caller is confined to: by their identity, or by `X-Data-Scope` or `?scope=`, which can only narrow.
+fn scope(request: &Request, principal: &Principal) -> ApiResult<Scope> {
+    let header = request.headers().get("x-data-scope").and_then(|value| value.to_str().ok());
+    let query: Option<String> = request.query("scope");
+    let mut own = principal.own_rows_only;
+    for asked in
+        [header, query.as_deref()].into_iter().flatten().map(str::trim).filter(|asked| !asked.is_empty())
+    {
+        if asked.eq_ignore_ascii_case("self") {
+            own = true;
+        } else if !asked.eq_ignore_ascii_case("all") {
+            return Err(ApiError::bad_request(Message::ScopeInvalid));
+        }
+    }
+    Ok(if own { Scope::Own(principal.user.clone()) } else { Scope::All })
 }
 
 /// `X-Tenant-Id`; blank is absent, two are none.
@@ -139,6 +161,11 @@ impl TenantCtx {
         &self.admitted.principal.user
     }
 
+    /// The zone of dates without an offset.
+    pub(super) fn time_zone(&self) -> Tz {
+        self.state.api.time_zone
+    }
+
     /// What checks the fields of a PATCH.
     pub(super) fn patch_checker(&self) -> Checker {
         Checker::for_patch(self.state.api.patch_null == PatchNull::Keep)
@@ -155,12 +182,34 @@ impl TenantCtx {
         T: Send + 'static,
         F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
     {
-        Ok(self.db_or_empty().await?.read(unit).await?)
+        Ok(self.db_or_empty().await?.read_in(self.admitted.scope.clone(), unit).await?)
     }
 
-    /// Reads one record by its id.
-    pub(super) async fn point_read<P: PointRead>(&self, id: String) -> ApiResult<Option<P>> {
-        Ok(self.db_or_empty().await?.point_read(id).await?)
+    /// Reads one record by its id: together with others that are asked for, unless the caller is confined to their own.
+    pub(super) async fn get<R: Record + PointRead + Send + 'static>(&self, id: RecordId) -> ApiResult<R> {
+        let db = self.db_or_empty().await?;
+        let record = match &self.admitted.scope {
+            Scope::All => db.point_read(id.0).await?,
+            own @ Scope::Own(_) => {
+                db.read_in(own.clone(), async move |read| store::get(read, &id.0).await).await?
+            }
+        };
+        record.ok_or_else(|| ApiError::not_found(R::RESOURCE))
+    }
+
+    /// Refuses callers who are neither managers nor administrators.
+    pub(super) fn require_manager(&self) -> ApiResult<()> {
+        match self.admitted.principal.role {
+            Role::Admin | Role::Manager => Ok(()),
+            Role::Member | Role::Readonly | Role::Service => {
+                Err(ApiError::new(Code::Forbidden, Message::ManagersOnly))
+            }
+        }
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        self.state.clock.now()
     }
 
     /// Runs a unit that writes, in a tenant that is created if there is none.
@@ -173,6 +222,21 @@ impl TenantCtx {
     {
         let db = self.state.tenants.find_or_create(self.tenant()).await?;
         self.write_to(&db, unit).await
+    }
+
+    /// Runs a unit that adds a record to one that must be there: in a tenant that does not exist it is not, and none is
+    /// created.
+    pub(super) async fn write_child<F>(self, parent: Resource, unit: F) -> ApiResult<Replied>
+    where
+        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
+            + for<'a> Unit<'a, Write, Reply>
+            + Send
+            + 'static,
+    {
+        match self.state.tenants.find(self.tenant()).await? {
+            Some(db) => self.write_to(&db, unit).await,
+            None => Err(StoreError::Violation(Violation::NoSuch(parent)).into()),
+        }
     }
 
     /// Runs a unit that changes a record: in a tenant that does not exist there is none, and none is created.
@@ -198,7 +262,8 @@ impl TenantCtx {
     {
         let Self { state, admitted, ids, key } = self;
         let RequestIds { request_id, trace_id } = ids;
-        let actor = Actor { user: admitted.principal.user.clone(), request_id: Some(request_id), trace_id };
+        let Admitted { principal, tenant: _, scope } = admitted;
+        let actor = Actor { user: principal.user.clone(), request_id: Some(request_id), trace_id, scope };
         let Done { value, replayed } = db.write(actor, key, unit).await?;
         if replayed && state.api.idempotency == Idempotency::Conflict {
             return Err(StoreError::KeyReused.into());

@@ -50,7 +50,7 @@ impl<'ex> Extractible<'ex> for Query {
         }
         given.retain(|_, value| !value.trim().is_empty());
         let path = request.uri().path().trim_matches('/').to_owned();
-        Ok(Self { given, known: vec!["lang"], path, time_zone })
+        Ok(Self { given, known: vec!["lang", "scope"], path, time_zone })
     }
 }
 

@@ -4,24 +4,27 @@ use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
-use super::list::{Filters, List, SortKey};
-use super::record::{Columns, Record, columns, get_expected, keep_change, keep_deletion};
+use super::list::{Filters, LIVE, List, SortKey};
+use super::record::{Columns, Record, check_owner, columns, get_expected, keep_change};
+use super::trash;
 use crate::domain::{
     Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
     Resource, Timestamp, Violation,
 };
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
-columns!("customers":
+columns!("customers", own "owner_id = ?1":
     "name", "contact_phone", "contact_email", "status", "lifecycle", "level", "source", "industry", "region", "address",
     "website", "remark", "owner_id", "next_follow_up_at", "last_follow_up_at", "version", "created_at", "updated_at",
 );
 
-const CUSTOMERS: List<Customer> = List { table: "customers", columns: COLUMNS, read: Customer::read };
+const CUSTOMERS: List<Customer> =
+    List { table: "customers", base: LIVE, columns: COLUMNS, own: OWN, read: Customer::read };
 
 impl Record for Customer {
     const RESOURCE: Resource = Resource::Customer;
     const GET: &'static str = GET;
+    const GET_OWN: &'static str = GET_OWN;
 
     fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
         let mut columns = Columns::new(row, first);
@@ -72,13 +75,14 @@ impl PointRead for Customer {
 /// [`Violation::CustomerNameTaken`]; see [`StoreError`].
 pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreError> {
     let customer = new.into_customer(tx.new_id().to_string(), tx.now());
+    check_owner(tx, None, &customer.owner_id)?;
     let inserted = bind(sqlx::query(
         "insert into customers (id, name, contact_phone, contact_email, status, lifecycle, level, source, industry, \
          region, address, website, remark, owner_id, version, updated_at, name_key, created_at) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?16)",
     ), &customer).execute(&mut *tx).await;
     if let Err(error) = inserted {
-        return Err(name_taken(tx, error, &customer).await);
+        return Err(name_taken(tx, error, &customer.name_key()).await);
     }
     let data = customer.event_data(tx.masking(), tx.now());
     let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
@@ -103,6 +107,7 @@ pub async fn update(
     if after == before {
         return Ok(before);
     }
+    check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();
     let updated = bind(sqlx::query(
@@ -111,7 +116,7 @@ pub async fn update(
          version = ?15, updated_at = ?16, name_key = ?17 where id = ?1",
     ), &after).execute(&mut *tx).await;
     if let Err(error) = updated {
-        return Err(name_taken(tx, error, &after).await);
+        return Err(name_taken(tx, error, &after.name_key()).await);
     }
     let mut data = after.event_data(tx.masking(), tx.now());
     let changed = after.changes_since(Some(&before), tx.masking());
@@ -121,21 +126,31 @@ pub async fn update(
     Ok(after)
 }
 
-/// Puts a customer into the trash.
+/// Puts a customer into the trash, and with it its contacts, opportunities and follow-ups.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
-    let mut customer: Customer = get_expected(tx, id, expected).await?;
-    customer.version += 1;
-    customer.updated_at = tx.now();
-    sqlx::query("update customers set deleted_at = ?2, updated_at = ?2, version = ?3 where id = ?1")
-        .bind(id)
-        .bind(tx.now().millis())
-        .bind(customer.version)
-        .execute(&mut *tx)
-        .await?;
-    keep_deletion(tx, Resource::Customer, "customer.delete", customer.id, customer.version);
+    let customer: Customer = get_expected(tx, id, expected).await?;
+    for resource in [Resource::Contact, Resource::Opportunity, Resource::FollowUp] {
+        trash::take_along(tx, resource, id).await?;
+    }
+    trash::put(tx, Resource::Customer, &customer).await
+}
+
+/// Keeps the dates of a customer's latest follow-up and of the next one that is planned. Moves no version.
+pub(super) async fn refresh_follow_ups(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "update customers set \
+         last_follow_up_at = (select max(occurred_at) from follow_ups where customer_id = ?1 and deleted_at is null), \
+         next_follow_up_at = (select min(next_follow_up_at) from follow_ups \
+            where customer_id = ?1 and deleted_at is null and next_follow_up_at > ?2) \
+         where id = ?1",
+    )
+    .bind(id)
+    .bind(tx.now().millis())
+    .execute(&mut *tx)
+    .await?;
     Ok(())
 }
 
@@ -178,16 +193,35 @@ fn bind<'q>(
 }
 
 /// What a refused insert or update means: the name is the only thing that must be unique.
-async fn name_taken(tx: &mut Write, error: sqlx::Error, customer: &Customer) -> StoreError {
+async fn name_taken(tx: &mut Write, error: sqlx::Error, name_key: &str) -> StoreError {
     if !error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) {
         return error.into();
     }
-    let existing = sqlx::query_scalar("select id from customers where name_key = ?1 and deleted_at is null")
-        .bind(customer.name_key())
-        .fetch_one(&mut *tx)
-        .await;
+    // Which record has the name is told only to those who may see it.
+    let existing: Result<Option<String>, _> = sqlx::query_scalar(
+        "select id from customers where name_key = ?1 and deleted_at is null and (?2 is null or owner_id = ?2)",
+    )
+    .bind(name_key)
+    .bind(tx.scope().owner().map(str::to_owned))
+    .fetch_optional(&mut *tx)
+    .await;
     match existing {
         Ok(existing) => StoreError::Violation(Violation::CustomerNameTaken { existing }),
+        Err(error) => error.into(),
+    }
+}
+
+/// What a refused restoration of the deleted customer `id` means: its name was given to another one meanwhile.
+pub(super) async fn restored_name_taken(tx: &mut Write, error: sqlx::Error, id: &str) -> StoreError {
+    let key: Result<String, _> =
+        sqlx::query_scalar("select name_key from customers where id = ?1").bind(id).fetch_one(&mut *tx).await;
+    match key {
+        Ok(key) => match name_taken(tx, error, &key).await {
+            StoreError::Violation(Violation::CustomerNameTaken { existing }) => {
+                StoreError::Violation(Violation::NameTakenMeanwhile { existing })
+            }
+            other => other,
+        },
         Err(error) => error.into(),
     }
 }
@@ -268,35 +302,21 @@ impl CustomerFilter {
             updated_from,
             updated_to,
         } = self;
-        let texts = [
-            ("id = ", id),
-            ("owner_id = ", owner_id),
-            ("level = ", level),
-            ("source = ", source),
-            ("industry = ", industry),
-            ("region = ", region),
-        ];
-        for (condition, text) in texts {
-            if let Some(text) = text {
-                filters.and(condition, text.clone());
-            }
-        }
+        filters.text("id = ", id);
+        filters.text("owner_id = ", owner_id);
+        filters.text("level = ", level);
+        filters.text("source = ", source);
+        filters.text("industry = ", industry);
+        filters.text("region = ", region);
         if let Some(status) = status {
             filters.and("status = ", status.code());
         }
         if let Some(lifecycle) = lifecycle {
             filters.and("lifecycle = ", lifecycle.word());
         }
-        let moments = [
-            ("created_at >= ", created_from),
-            ("created_at < ", created_to),
-            ("updated_at >= ", updated_from),
-            ("updated_at < ", updated_to),
-        ];
-        for (condition, moment) in moments {
-            if let Some(moment) = moment {
-                filters.and(condition, moment.millis());
-            }
-        }
+        filters.moment("created_at >= ", *created_from);
+        filters.moment("created_at < ", *created_to);
+        filters.moment("updated_at >= ", *updated_from);
+        filters.moment("updated_at < ", *updated_to);
     }
 }

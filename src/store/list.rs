@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Start, Total};
+use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
 use crate::tenancy::{Read, StoreError};
 
 /// A documented sort key of a resource.
@@ -21,11 +21,18 @@ pub trait SortKey: Copy {
 pub struct List<T> {
     /// The table.
     pub table: &'static str,
+    /// The rows that are on the list at all: `deleted_at is null`.
+    pub base: &'static str,
     /// The columns, in the order that `read` expects; the id comes first.
     pub columns: &'static str,
+    /// The condition that keeps to the rows of the user `?1`.
+    pub own: &'static str,
     /// Reads a row whose first column is at this position.
     pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
 }
+
+/// The base of a table whose deleted rows are in the trash.
+pub(super) const LIVE: &str = "deleted_at is null";
 
 impl<T> List<T> {
     /// A page of the live rows that `filter` leaves. `list` is the hash that binds cursors to this list.
@@ -39,8 +46,9 @@ impl<T> List<T> {
         list: u64,
         filter: impl Fn(&mut Filters<'_>) + Sync,
     ) -> Result<Page<T>, StoreError> {
-        let total = self.total(db, request.count, &filter).await?;
-        let mut query = self.rows(request, &filter);
+        let scope = db.scope().clone();
+        let total = self.total(db, &scope, request.count, &filter).await?;
+        let mut query = self.rows(&scope, request, &filter);
         let mut found = query.build().fetch_all(&mut *db).await?;
         let size = usize::try_from(request.size).unwrap_or(usize::MAX);
         let has_more = found.len() > size;
@@ -61,6 +69,7 @@ impl<T> List<T> {
     /// The statement of a page: the sort keys, then the columns, of one row more than the page holds.
     fn rows<K: SortKey>(
         &self,
+        scope: &Scope,
         request: &PageRequest<K>,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
@@ -68,7 +77,8 @@ impl<T> List<T> {
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
-        query.push(self.columns).push(" from ").push(self.table).push(" where deleted_at is null");
+        query.push(self.columns).push(" from ").push(self.table).push(" where ").push(self.base);
+        self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match &request.start {
             Start::After(cursor) => {
@@ -89,14 +99,29 @@ impl<T> List<T> {
         query
     }
 
+    /// sqlx counts the plain parameters that the builder writes from 1: the user is bound anew wherever it stands.
+    fn push_scope(&self, query: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+        let Some(user) = scope.owner() else { return };
+        query.push(" and (");
+        for (position, part) in self.own.split("?1").enumerate() {
+            if position > 0 {
+                query.push_bind(user.to_owned());
+            }
+            query.push(part);
+        }
+        query.push(")");
+    }
+
     async fn total(
         &self,
         db: &mut Read,
+        scope: &Scope,
         count: Count,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<Total, StoreError> {
         let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
-        query.push(self.table).push(" where deleted_at is null");
+        query.push(self.table).push(" where ").push(self.base);
+        self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match count {
             Count::None => return Ok(Total::Unknown),
@@ -126,6 +151,20 @@ impl Filters<'_> {
         V: 'v + sqlx::Encode<'v, Sqlite> + sqlx::Type<Sqlite> + Send,
     {
         self.0.push(" and ").push(condition).push_bind(value);
+    }
+
+    /// Adds `condition` if there is a text for it.
+    pub fn text(&mut self, condition: &'static str, text: &Option<String>) {
+        if let Some(text) = text {
+            self.and(condition, text.clone());
+        }
+    }
+
+    /// Adds `condition` if there is a moment for it.
+    pub fn moment(&mut self, condition: &'static str, moment: Option<Timestamp>) {
+        if let Some(moment) = moment {
+            self.and(condition, moment.millis());
+        }
     }
 }
 

@@ -2,8 +2,14 @@
 //!
 //! None of them takes a tenant: the handle is one tenant's file.
 
+pub mod audit;
+pub mod contacts;
 pub mod customers;
+pub mod follow_ups;
 mod list;
+pub mod opportunities;
 mod record;
+pub mod trash;
 
 pub use list::{List, SortKey};
+pub use record::{Record, get};

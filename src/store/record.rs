@@ -1,31 +1,43 @@
 //! What the records of all resources have in common: how they are read by id, and how their changes are kept.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 
-use crate::domain::{Audited, Resource, Timestamp};
+use crate::domain::{Audited, Resource, Scope, Timestamp, Violation};
 use crate::tenancy::{Change, Event, Read, StoreError, Write};
 
 /// A record in a table of its own.
-pub(super) trait Record: Audited + Sized {
+pub trait Record: Audited + Sized {
     /// What kind it is.
     const RESOURCE: Resource;
-    /// Selects the live record of an id, scope permitting: `?1` is the id.
+    /// Selects the live record of the id `?1`.
     const GET: &'static str;
+    /// Selects the live record of the id `?2`, if it is in the scope of the user `?1`.
+    const GET_OWN: &'static str;
 
     /// Reads a row whose first column is at `first`.
+    ///
+    /// # Errors
+    /// A column is missing or of another type.
     fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error>;
 
+    /// Its id.
     fn id(&self) -> &str;
 
+    /// Its version.
     fn version(&self) -> i64;
 }
 
-/// The columns of a table, written once: `id` first, then these. Declares `COLUMNS` for lists, `GET` for one record, and
-/// `POINT_READ` for records that are asked for together.
+/// The columns of a table, written once: `id` first, then these, and the condition that keeps to the rows of the user
+/// `?1`. Declares `COLUMNS` and `OWN` for lists, `GET` and `GET_OWN` for one record, and `POINT_READ` for records that are
+/// asked for together.
 macro_rules! columns {
-    ($table:literal: $($column:literal),+ $(,)?) => {
+    ($table:literal, own $own:literal: $($column:literal),+ $(,)?) => {
+        const OWN: &str = $own;
+        const GET_OWN: &str = concat!(
+            "select id", $(", ", $column),+, " from ", $table, " where id = ?2 and deleted_at is null and (", $own, ")"
+        );
         const COLUMNS: &str = concat!("id", $(", ", $column),+);
         const GET: &str =
             concat!("select id", $(", ", $column),+, " from ", $table, " where id = ?1 and deleted_at is null");
@@ -62,10 +74,26 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// The live record of this id.
-pub(super) async fn get<R: Record>(db: &mut Read, id: &str) -> Result<Option<R>, StoreError> {
-    let row = sqlx::query(R::GET).bind(id).fetch_optional(&mut *db).await?;
+/// The live record of this id, if the caller may see it.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn get<R: Record>(db: &mut Read, id: &str) -> Result<Option<R>, StoreError> {
+    let row = match db.scope().clone() {
+        Scope::All => sqlx::query(R::GET).bind(id).fetch_optional(&mut *db).await?,
+        Scope::Own(user) => sqlx::query(R::GET_OWN).bind(&*user).bind(id).fetch_optional(&mut *db).await?,
+    };
     Ok(row.map(|row| R::read(&row, 0)).transpose()?)
+}
+
+/// Refuses to hand a record to somebody else while the caller is confined to their own: `before` is its owner so far.
+pub(super) fn check_owner(tx: &Write, before: Option<&str>, after: &str) -> Result<(), StoreError> {
+    match tx.scope().owner() {
+        Some(user) if after != user && before != Some(after) => {
+            Err(StoreError::Violation(Violation::OwnerOutOfScope))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The live record of this id, if it has the version that the caller expects.
@@ -97,23 +125,5 @@ pub(super) fn keep_change<R: Record>(
         version: after.version(),
         changes: Value::Object(changes),
         event,
-    });
-}
-
-/// Keeps that a record went to the trash; its fields stay as they are.
-pub(super) fn keep_deletion(
-    tx: &mut Write,
-    resource: Resource,
-    action: &'static str,
-    id: String,
-    version: i64,
-) {
-    tx.record(Change {
-        action,
-        resource: resource.stem(),
-        record_id: id,
-        version,
-        changes: json!({}),
-        event: None,
     });
 }

@@ -5,11 +5,16 @@
     reason = "a test binary has no callers: `pub` says what a module offers to the others"
 )]
 
+mod contacts;
 mod customers;
 mod durability;
 mod edges;
+mod follow_ups;
 mod idempotency;
 mod identity;
 mod lists;
+mod opportunities;
+mod scope;
 mod support;
 mod tenancy;
+mod trash;

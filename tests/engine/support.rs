@@ -138,7 +138,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 pub(crate) fn by(user: &str) -> Actor {
-    Actor { user: user.into(), request_id: None, trace_id: None }
+    Actor { user: user.into(), ..Actor::default() }
 }
 
 pub(crate) fn key(key: &str) -> Option<IdempotencyKey> {

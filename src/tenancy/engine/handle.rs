@@ -17,7 +17,7 @@ use super::Shared;
 use super::connection::Connection;
 use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
-use crate::domain::{Clock, IdSource, Masking, Timestamp};
+use crate::domain::{Clock, IdSource, Masking, Scope, Timestamp};
 use crate::tenancy::StoreError;
 
 /// A unit of work: an async function of one handle.
@@ -80,6 +80,7 @@ pub struct Read {
     /// A statement was admitted, and nobody has seen yet what came of it.
     unanswered: bool,
     writable: bool,
+    scope: Scope,
 }
 
 impl Read {
@@ -93,6 +94,7 @@ impl Read {
             fault: None,
             unanswered: false,
             writable: false,
+            scope: Scope::All,
         }
     }
 
@@ -107,6 +109,16 @@ impl Read {
 
     pub(super) fn into_connection(self) -> Connection {
         self.connection
+    }
+
+    /// Which rows the running unit may see and change. The statements of `store` keep to it.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(super) fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
     }
 
     /// Whether "rollback to u" undoes the running unit and nothing else. Not if the statement that failed also carried
@@ -341,6 +353,7 @@ impl Write {
     /// Prepares the handle for the next unit.
     pub(super) fn begin_unit(&mut self, actor: Actor) {
         self.read.begin_unit();
+        self.read.set_scope(actor.scope.clone());
         self.now = self.clock.now();
         self.actor = actor;
     }

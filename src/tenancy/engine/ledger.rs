@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::domain::Timestamp;
+use crate::domain::{Scope, Timestamp};
 
 /// How long the answer of a write is kept for its retries (contract §8).
 pub(super) const KEEP_ANSWERS_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -26,6 +26,8 @@ pub struct Actor {
     pub request_id: Option<String>,
     /// The trace the request belongs to.
     pub trace_id: Option<String>,
+    /// Which rows it may see and change.
+    pub scope: Scope,
 }
 
 /// One change of one record: a journal row, and the event that tells other systems, if there is one.

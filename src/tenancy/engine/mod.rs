@@ -37,7 +37,7 @@ pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 use super::location::side_file;
-use crate::domain::{Clock, IdSource, Masking};
+use crate::domain::{Clock, IdSource, Masking, Scope};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
 const TWIN_WAIT: Duration = Duration::from_secs(2);
@@ -260,7 +260,7 @@ impl TenantDb {
         answer.await.map_err(|_| lost())?
     }
 
-    /// Runs a unit that reads, at one snapshot that holds every write answered before.
+    /// Runs a unit that reads all rows, at one snapshot that holds every write answered before.
     ///
     /// # Errors
     /// Whatever the unit returns; [`StoreError::Overloaded`] and [`StoreError::Unavailable`].
@@ -269,7 +269,19 @@ impl TenantDb {
         T: Send + 'static,
         F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
     {
-        let (job, answer) = reader::unit_job(unit);
+        self.read_in(Scope::All, unit).await
+    }
+
+    /// Runs a unit that reads the rows of `scope`, at one snapshot that holds every write answered before.
+    ///
+    /// # Errors
+    /// Whatever the unit returns; [`StoreError::Overloaded`] and [`StoreError::Unavailable`].
+    pub async fn read_in<T, F>(&self, scope: Scope, unit: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
+    {
+        let (job, answer) = reader::unit_job(scope, unit);
         self.send_read(job)?;
         answer.await.map_err(|_| Unavailable::not_written(Reason::Stopping))?
     }

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
 use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
 
 /// Jobs taken from the queue as one batch.
@@ -47,7 +48,7 @@ pub(super) fn point_job<P: PointRead>(
     (Job::Point { sql: P::SQL, id, answer }, receiver)
 }
 
-pub(super) fn unit_job<T, F>(unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
+pub(super) fn unit_job<T, F>(scope: Scope, unit: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     F: for<'a> Unit<'a, Read, T> + Send + 'static,
@@ -65,6 +66,7 @@ where
             if answer.is_closed() {
                 return; // nobody waits for it any more, and a read has no effect
             }
+            read.set_scope(scope);
             // The call is inside too: a function may panic before it returns its future.
             let ran = AssertUnwindSafe(async { unit(&mut *read).await }).catch_unwind().await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));

@@ -1,0 +1,170 @@
+//! `/contacts` (contract §6).
+
+use salvo::prelude::handler;
+use salvo::{Router, Writer as _};
+use serde::Serialize;
+
+use super::body::{Body, BodyType};
+use super::conditions::{Expected, RecordId};
+use super::error::ApiResult;
+use super::payload::Payload;
+use super::protected::{TenantCtx, View};
+use super::query::Query;
+use super::respond::{PageBody, Replied, Reply, Single};
+use super::router::RouterExt as _;
+use crate::domain::{Contact, ContactFields, ContactPatch, NewContact, Resource, TenantId, Timestamp};
+use crate::store::contacts::{self, ContactFilter, ContactKey};
+use crate::store::trash;
+
+const COLLECTION: &str = "contacts";
+const SORT_KEYS: [(&str, ContactKey); 3] =
+    [("createdAt", ContactKey::CreatedAt), ("updatedAt", ContactKey::UpdatedAt), ("name", ContactKey::Name)];
+const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, name (≤ 3, - = descending)";
+
+/// The routes of the resource; `restore` is an action, which needs no request id.
+pub(super) fn routes() -> Router {
+    let record = Router::with_path("{id}").read(get_contact).patch(update_contact).delete(delete_contact);
+    let resource =
+        Router::new().hoop(Payload::RESOURCE).read(list_contacts).post(create_contact).push(record);
+    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_contact);
+    Router::with_path(COLLECTION).push(resource).push(restore)
+}
+
+/// A contact as clients see it: the origin's keys first and in its order, personal data masked.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContactOut {
+    contact_id: String,
+    tenant_id: TenantId,
+    customer_id: String,
+    name: String,
+    phone: String,
+    email: String,
+    is_primary: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    title: Option<String>,
+    department: Option<String>,
+    role: Option<String>,
+    owner_id: String,
+    version: i64,
+}
+
+impl ContactOut {
+    fn new(contact: Contact, view: &View) -> Self {
+        let Contact {
+            id,
+            customer_id,
+            name,
+            phone,
+            email,
+            is_primary,
+            title,
+            department,
+            role,
+            owner_id,
+            version,
+            created_at,
+            updated_at,
+        } = contact;
+        Self {
+            contact_id: id,
+            tenant_id: view.tenant.clone(),
+            customer_id,
+            name,
+            phone: view.masking.phone(&phone),
+            email: view.masking.email(&email),
+            is_primary,
+            created_at,
+            updated_at,
+            title,
+            department,
+            role,
+            owner_id,
+            version,
+        }
+    }
+}
+
+impl BodyType for ContactFields {
+    const READ_ONLY: &'static [&'static str] =
+        &["contactId", "tenantId", "createdAt", "updatedAt", "version"];
+}
+
+#[handler]
+async fn list_contacts(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<ContactOut>> {
+    let filter = filter(&mut query)?;
+    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
+    query.finish()?;
+    let page = ctx.read(async move |db| contacts::list(db, &filter, &request, list).await).await?;
+    let view = ctx.view();
+    Ok(PageBody(page.map(|contact| ContactOut::new(contact, &view))))
+}
+
+#[handler]
+async fn create_contact(ctx: TenantCtx, body: Body<ContactFields>) -> ApiResult<Replied> {
+    let view = ctx.view();
+    let new = NewContact::check(body.0, view.masking)?;
+    ctx.write_child(Resource::Customer, async move |tx| {
+        let contact = ContactOut::new(contacts::insert(tx, new).await?, &view);
+        Reply::created(COLLECTION, &contact.contact_id, contact.version, &contact)
+    })
+    .await
+}
+
+#[handler]
+async fn get_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<ContactOut>> {
+    let contact: Contact = ctx.get(id).await?;
+    Ok(Single { version: contact.version, body: ContactOut::new(contact, &ctx.view()) })
+}
+
+#[handler]
+async fn update_contact(
+    ctx: TenantCtx,
+    id: RecordId,
+    expected: Expected,
+    body: Body<ContactFields>,
+) -> ApiResult<Replied> {
+    let view = ctx.view();
+    let patch = ContactPatch::check(body.0, ctx.patch_checker())?;
+    ctx.write_existing(Resource::Contact, async move |tx| {
+        let contact = ContactOut::new(contacts::update(tx, &id.0, expected.0, patch).await?, &view);
+        Reply::changed(contact.version, &contact)
+    })
+    .await
+}
+
+#[handler]
+async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+    ctx.write_existing(Resource::Contact, async move |tx| {
+        contacts::delete(tx, &id.0, expected.0).await?;
+        Ok(Reply::no_content())
+    })
+    .await
+}
+
+#[handler]
+async fn restore_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+    let view = ctx.view();
+    ctx.write_existing(Resource::Contact, async move |tx| {
+        let contact: Contact = trash::restore(tx, &id.0).await?;
+        let contact = ContactOut::new(contact, &view);
+        Reply::changed(contact.version, &contact)
+    })
+    .await
+}
+
+fn filter(query: &mut Query) -> ApiResult<ContactFilter> {
+    Ok(ContactFilter {
+        id: query.text("contactId"),
+        customer_id: query.text("customerId"),
+        owner_id: query.text("ownerId"),
+        role: query.text("role"),
+        department: query.text("department"),
+        is_primary: query.choice("isPrimary", "true, false", |word| word.parse().ok())?,
+        created_from: query.moment("createdFrom")?,
+        created_to: query.moment("createdTo")?,
+        updated_from: query.moment("updatedFrom")?,
+        updated_to: query.moment("updatedTo")?,
+    })
+}

@@ -1,0 +1,286 @@
+//! Opportunities.
+
+use serde_json::Value;
+use sqlx::Sqlite;
+use sqlx::sqlite::SqliteRow;
+
+use super::list::{Filters, LIVE, List, SortKey};
+use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::trash;
+use crate::domain::{
+    Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch, Page, PageRequest,
+    Resource, Stage, Standing, Timestamp, Violation,
+};
+use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
+
+columns!("opportunities", own "owner_id = ?1":
+    "customer_id", "title", "amount_cents", "currency", "stage", "last_open_stage", "probability_pct",
+    "expected_close_date", "closed_at", "lost_reason", "owner_id", "version", "created_at", "updated_at",
+);
+
+const OPPORTUNITIES: List<Opportunity> =
+    List { table: "opportunities", base: LIVE, columns: COLUMNS, own: OWN, read: Opportunity::read };
+
+impl Record for Opportunity {
+    const RESOURCE: Resource = Resource::Opportunity;
+    const GET: &'static str = GET;
+    const GET_OWN: &'static str = GET_OWN;
+
+    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
+        // The table's checks admit no other stages, and only known currencies are written.
+        let stage = |code| Stage::from_code(code).unwrap_or(Stage::FirstContact);
+        let mut columns = Columns::new(row, first);
+        let id = columns.next()?;
+        let customer_id = columns.next()?;
+        let title = columns.next()?;
+        let amount_cents = columns.next()?;
+        let currency = Currency::parse(columns.next()?).unwrap_or(Currency::CNY);
+        let (stage, last_open_stage) = (stage(columns.next()?), stage(columns.next()?));
+        let probability_pct = columns.next()?;
+        let expected_close_date = columns.next::<Option<&str>>()?.and_then(|date| date.parse().ok());
+        let closed_at = columns.optional_moment()?;
+        let lost_reason = columns.next()?;
+        Ok(Self {
+            id,
+            customer_id,
+            title,
+            amount_cents,
+            currency,
+            standing: Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason },
+            expected_close_date,
+            owner_id: columns.next()?,
+            version: columns.next()?,
+            created_at: columns.moment()?,
+            updated_at: columns.moment()?,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl PointRead for Opportunity {
+    const SQL: &'static str = POINT_READ;
+
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Self::read(row, 1)
+    }
+}
+
+/// Creates an opportunity; at a closing stage, it is created closed.
+///
+/// # Errors
+/// [`Violation::NoSuch`] customer; see [`StoreError`].
+pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, StoreError> {
+    let customer: Option<Customer> = get(tx, new.customer_id()).await?;
+    if customer.is_none() {
+        return Err(StoreError::Violation(Violation::NoSuch(Resource::Customer)));
+    }
+    let opportunity = new.into_opportunity(tx.new_id().to_string(), tx.now())?;
+    check_owner(tx, None, &opportunity.owner_id)?;
+    bind(
+        sqlx::query(
+            "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, \
+             probability_pct, expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) \
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
+        ),
+        &opportunity,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let data = opportunity.event_data(tx.masking(), tx.now());
+    let created = Event { kind: "crm.opportunity.created", data: Value::Object(data) };
+    keep_change(tx, "opportunity.create", None, &opportunity, Some(created));
+    if opportunity.standing.status() != DealStatus::Open {
+        let closed = closed_event(tx, &opportunity);
+        keep_change(tx, "opportunity.close", Some(&opportunity), &opportunity, Some(closed));
+    }
+    Ok(opportunity)
+}
+
+/// Changes an opportunity, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+///
+/// # Errors
+/// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`]; see [`StoreError`].
+pub async fn update(
+    tx: &mut Write,
+    id: &str,
+    expected: Option<i64>,
+    patch: OpportunityPatch,
+) -> Result<Opportunity, StoreError> {
+    let before: Opportunity = get_expected(tx, id, expected).await?;
+    let mut after = before.clone();
+    let moved = patch.apply(&mut after, tx.now())?;
+    if after == before {
+        return Ok(before);
+    }
+    check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
+    after.version += 1;
+    after.updated_at = tx.now();
+    bind(
+        sqlx::query(
+            "update opportunities set customer_id = ?2, title = ?3, amount_cents = ?4, currency = ?5, stage = ?6, \
+             last_open_stage = ?7, probability_pct = ?8, expected_close_date = ?9, closed_at = ?10, lost_reason = ?11, \
+             owner_id = ?12, version = ?13, updated_at = ?14 where id = ?1",
+        ),
+        &after,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let closed = (moved == Moved::Closed).then(|| closed_event(tx, &after));
+    let action = if closed.is_some() { "opportunity.close" } else { "opportunity.update" };
+    keep_change(tx, action, Some(&before), &after, closed);
+    Ok(after)
+}
+
+/// Puts an opportunity into the trash.
+///
+/// # Errors
+/// [`StoreError::NotFound`], [`StoreError::VersionMismatch`]; see [`StoreError`].
+pub async fn delete(tx: &mut Write, id: &str, expected: Option<i64>) -> Result<(), StoreError> {
+    let opportunity: Opportunity = get_expected(tx, id, expected).await?;
+    trash::put(tx, Resource::Opportunity, &opportunity).await
+}
+
+/// A page of the live opportunities.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn list(
+    db: &mut Read,
+    filter: &OpportunityFilter,
+    request: &PageRequest<OpportunityKey>,
+    list: u64,
+) -> Result<Page<Opportunity>, StoreError> {
+    OPPORTUNITIES.page(db, request, list, |filters| filter.add_to(filters)).await
+}
+
+/// `crm.opportunity.closed`, once for each closing (contract §10).
+fn closed_event(tx: &Write, opportunity: &Opportunity) -> Event {
+    let mut data = opportunity.event_data(tx.masking(), tx.now());
+    let result = if opportunity.standing.status() == DealStatus::Won { "won" } else { "lost" };
+    data.insert("result".to_owned(), result.into());
+    Event { kind: "crm.opportunity.closed", data: Value::Object(data) }
+}
+
+/// Binds the columns in the order that `insert` and `update` share.
+fn bind<'q>(
+    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
+    opportunity: &'q Opportunity,
+) -> sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments> {
+    let Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason } = &opportunity.standing;
+    query
+        .bind(&opportunity.id)
+        .bind(&opportunity.customer_id)
+        .bind(&opportunity.title)
+        .bind(opportunity.amount_cents)
+        .bind(opportunity.currency.code())
+        .bind(stage.code())
+        .bind(last_open_stage.code())
+        .bind(probability_pct)
+        .bind(opportunity.expected_close_date.map(|date| date.to_string()))
+        .bind(closed_at.map(Timestamp::millis))
+        .bind(lost_reason)
+        .bind(&opportunity.owner_id)
+        .bind(opportunity.version)
+        .bind(opportunity.updated_at.millis())
+}
+
+/// The documented sort keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpportunityKey {
+    /// `createdAt`
+    CreatedAt,
+    /// `updatedAt`
+    UpdatedAt,
+    /// `amountCents`: minor units, whatever the currency.
+    AmountCents,
+    /// `expectedCloseDate`; opportunities without one come before all others.
+    ExpectedCloseDate,
+}
+
+impl SortKey for OpportunityKey {
+    fn column(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::AmountCents => "amount_cents",
+            Self::ExpectedCloseDate => "ifnull(expected_close_date, '')",
+        }
+    }
+
+    fn is_text(self) -> bool {
+        self == Self::ExpectedCloseDate
+    }
+}
+
+/// What a list of opportunities can be narrowed by; all conditions hold together.
+#[derive(Debug, Clone, Default)]
+pub struct OpportunityFilter {
+    /// This opportunity.
+    pub id: Option<String>,
+    /// This customer's.
+    pub customer_id: Option<String>,
+    /// This owner's.
+    pub owner_id: Option<String>,
+    /// At this stage.
+    pub stage: Option<Stage>,
+    /// Of this status.
+    pub status: Option<DealStatus>,
+    /// In this currency.
+    pub currency: Option<Currency>,
+    /// Expected to be won on this day (`YYYY-MM-DD`) or later.
+    pub close_from: Option<String>,
+    /// Expected to be won before this day.
+    pub close_to: Option<String>,
+    /// Created at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before this moment.
+    pub created_to: Option<Timestamp>,
+    /// Changed at this moment or later.
+    pub updated_from: Option<Timestamp>,
+    /// Changed before this moment.
+    pub updated_to: Option<Timestamp>,
+}
+
+impl OpportunityFilter {
+    fn add_to(&self, filters: &mut Filters<'_>) {
+        let Self {
+            id,
+            customer_id,
+            owner_id,
+            stage,
+            status,
+            currency,
+            close_from,
+            close_to,
+            created_from,
+            created_to,
+            updated_from,
+            updated_to,
+        } = self;
+        filters.text("id = ", id);
+        filters.text("customer_id = ", customer_id);
+        filters.text("owner_id = ", owner_id);
+        if let Some(stage) = stage {
+            filters.and("stage = ", stage.code());
+        }
+        if let Some(status) = status {
+            filters.and("status = ", status.code());
+        }
+        if let Some(currency) = currency {
+            filters.and("currency = ", currency.code());
+        }
+        filters.text("expected_close_date >= ", close_from);
+        filters.text("expected_close_date < ", close_to);
+        filters.moment("created_at >= ", *created_from);
+        filters.moment("created_at < ", *created_to);
+        filters.moment("updated_at >= ", *updated_from);
+        filters.moment("updated_at < ", *updated_to);
+    }
+}
