@@ -148,10 +148,15 @@ async fn damage_that_a_unit_meets_quarantines_the_tenant() {
     }
     let directory = cell.stop().await;
     let file = file_of(directory.path(), "acme");
+    let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.expect("opened");
+    let page: i64 = sqlx::query_scalar("select rootpage from sqlite_schema where name = 'customers'")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the table");
+    connection.close().await.expect("closed");
     let mut bytes = fs::read(&file).expect("the tenant's file");
-    // Page 1 holds the schema and stays; `meta` is among the first tables; the indexes of customers lie behind.
-    let half = bytes.len() / 4096 / 2 * 4096;
-    bytes[half..].fill(0xff);
+    let start = (usize::try_from(page).expect("positive") - 1) * 4096;
+    bytes[start..start + 4096].fill(0xff);
     fs::write(&file, bytes).expect("written");
 
     let cell = Setup::default().open_at(directory).await;
