@@ -1,6 +1,6 @@
 //! HTTP: the route table, and the hoops in their one order.
 //!
-//! Every request passes [`edge`]; those of the protected branch then `protected` (identity, tenant) and, where they
+//! Every request passes `edge`; those of the protected branch then `protected` (identity, tenant) and, where they
 //! write, `payload` (media type, size, request id, JSON). Handlers see a `TenantCtx` and a parsed body, and make one call.
 
 mod audit_logs;

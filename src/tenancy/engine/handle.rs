@@ -1,7 +1,7 @@
 //! The two handles a unit of work gets: [`Read`] and [`Write`]. Every statement of a unit passes [`Read::admit`].
 
 use std::fmt;
-use std::future::{self, Future};
+use std::future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -18,26 +18,6 @@ use super::connection::Connection;
 use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
 use crate::domain::{Clock, IdSource, Masking, Scope, Timestamp};
-use crate::tenancy::StoreError;
-
-/// A unit of work: an async function of one handle.
-///
-/// The bound that lets handlers write `async move |tx| …` is a pair: `AsyncFnOnce` lets the compiler infer a closure
-/// that is generic over the borrow, and this trait names its future, so that the future can be required to be `Send`.
-/// This trait alone fails at every call ("implementation of `Unit` is not general enough") unless the caller spells
-/// out the parameter's type; `AsyncFnOnce` alone cannot promise `Send`. Keep both.
-pub trait Unit<'a, H: 'a, T>: FnOnce(&'a mut H) -> Self::Fut {
-    /// The future that the unit returns.
-    type Fut: Future<Output = Result<T, StoreError>> + Send + 'a;
-}
-
-impl<'a, H: 'a, T, F, Fut> Unit<'a, H, T> for F
-where
-    F: FnOnce(&'a mut H) -> Fut,
-    Fut: Future<Output = Result<T, StoreError>> + Send + 'a,
-{
-    type Fut = Fut;
-}
 
 /// What the next statement must be preceded by, in the same string: one hand-off to SQLite's thread instead of two.
 ///

@@ -17,6 +17,7 @@ mod handle;
 mod job;
 mod ledger;
 mod reader;
+mod unit;
 mod writer;
 
 use std::collections::HashMap;
@@ -32,9 +33,10 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
-pub use self::handle::{Read, Unit, Write};
+pub use self::handle::{Read, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
+pub use self::unit::Unit;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 use super::location::side_file;
 use crate::domain::{Clock, IdSource, Masking, Scope};
