@@ -2,6 +2,7 @@
 
 mod config;
 mod health;
+mod openapi;
 mod serve;
 mod token;
 
@@ -31,6 +32,8 @@ enum Command {
     Config,
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
+    /// Print the API document, OpenAPI 3.1
+    Openapi,
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
     Health,
 }
@@ -54,6 +57,7 @@ impl Cli {
             Command::Serve => serve::run(Config::load(&sources)?, sources.directory()),
             Command::Config => config::run(&sources),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
+            Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }
