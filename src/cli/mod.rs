@@ -3,6 +3,7 @@
 mod config;
 mod health;
 mod serve;
+mod tenants;
 mod token;
 
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ enum Command {
     Config,
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
+    /// Look after tenants while no cell serves them
+    #[command(subcommand)]
+    Tenants(tenants::TenantsCommand),
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
     Health,
 }
@@ -54,6 +58,7 @@ impl Cli {
             Command::Serve => serve::run(Config::load(&sources)?, sources.directory()),
             Command::Config => config::run(&sources),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
+            Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }
