@@ -8,7 +8,7 @@ use salvo::extract::Metadata;
 use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
@@ -49,9 +49,8 @@ impl Handler for Protected {
     ) {
         match admit(request, depot).await {
             Ok(admitted) => {
-                // For the access log; and whatever is logged from here on names the tenant too.
-                depot.insert_typed(admitted.tenant.clone());
-                let span = tracing::error_span!("request", tenant = %admitted.tenant);
+                let span = span(&admitted.tenant);
+                depot.insert_typed(admitted.tenant.clone()); // for the access log
                 depot.insert_typed(admitted);
                 ctrl.call_next(request, depot, response).instrument(span).await;
             }
@@ -61,6 +60,11 @@ impl Handler for Protected {
             }
         }
     }
+}
+
+/// Whatever is logged in it names the tenant.
+fn span(tenant: &TenantId) -> Span {
+    tracing::error_span!("request", %tenant)
 }
 
 async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
@@ -79,7 +83,8 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let header = tenant_header(headers)?;
     let admission = state.identity.admit(&principal, header.as_ref())?;
     if admission.unbound {
-        admit_unbound(state, &principal, &admission.tenant).await?;
+        let tenant = &admission.tenant;
+        admit_unbound(state, &principal, tenant).instrument(span(tenant)).await?;
     }
     let scope = scope(request, &principal)?;
     Ok(Admitted { principal, tenant: admission.tenant, scope })

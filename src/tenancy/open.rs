@@ -236,3 +236,21 @@ async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Res
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(sqlx::Error::Io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_put_there_meanwhile_is_not_replaced_by_a_new_tenant() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [unfinished, file] = ["acme.db.new", "acme.db"].map(|name| directory.path().join(name));
+        fs::write(&unfinished, "empty tenant").expect("written");
+        fs::write(&file, "restored").expect("written");
+
+        publish(&unfinished, &file).expect("there is a file now");
+
+        assert_eq!(fs::read_to_string(&file).expect("there"), "restored");
+        assert!(!unfinished.exists());
+    }
+}
