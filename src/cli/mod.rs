@@ -2,6 +2,7 @@
 
 mod config;
 mod health;
+mod openapi;
 mod serve;
 mod tenants;
 mod token;
@@ -35,6 +36,8 @@ enum Command {
     /// Look after tenants while no cell serves them
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
+    /// Print the API document, OpenAPI 3.1
+    Openapi,
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
     Health,
 }
@@ -59,6 +62,7 @@ impl Cli {
             Command::Config => config::run(&sources),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
             Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
+            Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }

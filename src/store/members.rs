@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::domain::Timestamp;
 use crate::tenancy::{Change, Read, StoreError, Write};
@@ -39,7 +39,7 @@ pub async fn add(tx: &mut Write, users: &[Arc<str>]) -> Result<(), StoreError> {
         let now = tx.now().millis();
         let done = sqlx::query(sql).bind(&**user).bind(now).execute(&mut *tx).await?;
         if done.rows_affected() > 0 {
-            tx.record(change("member.add", user, json!([null, user])));
+            tx.record(change("member.add", user, [None, Some(user)]));
         }
     }
     Ok(())
@@ -54,14 +54,14 @@ pub async fn remove(tx: &mut Write, users: &[Arc<str>]) -> Result<(), StoreError
         let sql = "delete from members where user_id = ?1";
         let done = sqlx::query(sql).bind(&**user).execute(&mut *tx).await?;
         if done.rows_affected() > 0 {
-            tx.record(change("member.remove", user, json!([user, null])));
+            tx.record(change("member.remove", user, [Some(user), None]));
         }
     }
     Ok(())
 }
 
-/// A change of the field `userId`, from the first to the second of a pair.
-fn change(action: &'static str, user: &str, pair: Value) -> Change {
-    let changes = json!({ "userId": pair });
+/// A change of the field `userId`, from the first to the second.
+fn change(action: &'static str, user: &str, user_id: [Option<&str>; 2]) -> Change {
+    let changes = json!({ "userId": user_id });
     Change { action, resource: "member", record_id: user.to_owned(), version: 1, changes, event: None }
 }
