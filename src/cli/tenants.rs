@@ -118,37 +118,29 @@ async fn run_members(tenants: &Tenants, command: MembersCommand) -> anyhow::Resu
     let operator = Actor { user: OPERATOR.into(), ..Actor::default() };
     let (of, db) = match command {
         MembersCommand::Add { of, users, create } => {
-            let db = if create {
-                find_or_create(tenants, &of.tenant).await
-            } else {
-                find(tenants, &of.tenant).await
-            };
-            let db = db?;
+            let db = find(tenants, &of.tenant, create).await?;
             db.write(operator, None, async move |tx| members::add(tx, &users).await).await?;
             (of, db)
         }
         MembersCommand::Remove { of, users } => {
-            let db = find(tenants, &of.tenant).await?;
+            let db = find(tenants, &of.tenant, false).await?;
             db.write(operator, None, async move |tx| members::remove(tx, &users).await).await?;
             (of, db)
         }
         MembersCommand::List { of } => {
-            let db = find(tenants, &of.tenant).await?;
+            let db = find(tenants, &of.tenant, false).await?;
             (of, db)
         }
     };
     print(&of, &db.read(members::list).await?)
 }
 
-async fn find(tenants: &Tenants, tenant: &TenantId) -> anyhow::Result<Arc<TenantDb>> {
-    let found = tenants.find(tenant).await.with_context(|| format!("tenant {tenant}"))?;
-    found.with_context(|| {
+async fn find(tenants: &Tenants, tenant: &TenantId, create: bool) -> anyhow::Result<Arc<TenantDb>> {
+    let found =
+        if create { tenants.find_or_create(tenant).await.map(Some) } else { tenants.find(tenant).await };
+    found.with_context(|| format!("tenant {tenant}"))?.with_context(|| {
         format!("there is no tenant {tenant}: look at its spelling, or create it with `members add --create`")
     })
-}
-
-async fn find_or_create(tenants: &Tenants, tenant: &TenantId) -> anyhow::Result<Arc<TenantDb>> {
-    tenants.find_or_create(tenant).await.with_context(|| format!("tenant {tenant}"))
 }
 
 fn print(of: &Of, members: &[Member]) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! The reader task of one tenant: gathered point reads and units of reading at one snapshot a batch.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -90,10 +91,11 @@ pub(super) async fn run(
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
+    let mut quarantined = pin!(condition.quarantined());
     loop {
         tokio::select! {
             biased;
-            () = condition.quarantined() => break,
+            () = &mut quarantined => break,
             taken = jobs.recv_many(&mut batch, BATCH) => if taken == 0 {
                 break;
             },

@@ -1,6 +1,6 @@
 //! The writer task of one tenant: takes what waits as one group, and keeps the file in order between groups.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -77,11 +77,13 @@ impl Writer {
     /// last.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
+        let condition = self.condition.clone();
+        let mut quarantined = pin!(condition.quarantined());
         loop {
             let rest_at = self.wake_at();
             tokio::select! {
                 biased;
-                () = self.condition.quarantined() => break,
+                () = &mut quarantined => break,
                 gap = or_never(self.gap.as_mut()) => {
                     self.gap = None;
                     self.checkpoint().await;
