@@ -104,8 +104,8 @@ impl App {
             );
         } else if has_sources && tenants.binding == Binding::Header {
             tracing::warn!(
-                "callers whose identity names no tenant are admitted on X-Tenant-Id alone \
-                 (CRM_TENANT_BINDING=strict refuses them)"
+                "callers whose identity names no tenant are admitted on X-Tenant-Id alone, except to tenants with members \
+                 (CRM_TENANT_BINDING=strict admits members only)"
             );
         }
         let content_length = server.content_length;
@@ -225,6 +225,12 @@ fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
     reading!(COUNTER, "point_read_batches", "Statements that answered them", counters.point_batches);
     reading!(COUNTER, "checkpoints", "Checkpoints of idle tenants", counters.checkpoints);
     reading!(COUNTER, "connections_discarded", "Connections closed after a fault", counters.discarded);
+    readings.push(Reading {
+        name: "tenants_quarantined",
+        help: "Tenants whose file is refused",
+        is_gauge: GAUGE,
+        read: Arc::new(tenants.quarantined()),
+    });
     readings.push(Reading {
         name: "tenants_open_limit",
         help: "Tenants that may be open at once",
