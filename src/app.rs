@@ -21,14 +21,15 @@ use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
 
 /// How long closing all tenants may take once no request runs any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// Head of a request: time to send it, bytes, headers.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Head of a request: bytes, headers.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 const HEAD_MAX_HEADERS: usize = 64;
 /// Longest pause while a body arrives, and while an answer is taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than gateways keep their idle connections, so that they close first.
+/// Longer than gateways keep their idle connections, so that they close first: a request sent into a connection that we
+/// close looks like a broken cell. hyper counts the pause between two requests as part of the second one's head, so this
+/// is also how long a client may take to send a head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What a service takes from outside, and tests replace.
@@ -149,7 +150,7 @@ impl App {
         let Self { state, listener, server: settings, capacity, .. } = self;
         let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
         let fuse = FuseConfig::default()
-            .with_http1_header_timeout(HEAD_TIMEOUT)
+            .with_http1_header_timeout(IDLE_TIMEOUT)
             .with_request_body_timeout(BODY_TIMEOUT)
             .with_write_stall_timeout(WRITE_STALL_TIMEOUT)
             .with_connection_idle_timeout(IDLE_TIMEOUT);
