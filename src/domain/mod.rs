@@ -35,7 +35,7 @@ pub use money::{AMOUNT_MAX, Currency, weigh};
 pub use nearest::{nearest, nearest_by, similarity};
 pub use opportunity::{NewOpportunity, Opportunity, OpportunityFields, OpportunityPatch};
 pub use page::{Count, Cursor, CursorValue, InvalidCursor, Order, Page, PageRequest, Start, Total};
-pub use rules::{FieldError, Invalid, Problem, Resource, Violation};
+pub use rules::{FieldError, Invalid, Precondition, Problem, Resource, Violation};
 pub use scope::Scope;
 pub use stage::{Contradiction, DealStatus, Move, Moved, Stage, Standing};
 pub use tenant_id::{InvalidTenantId, TenantId};
