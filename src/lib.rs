@@ -5,12 +5,13 @@
 //! 1. [`cli`]: one file per command of the binary.
 //! 2. [`app`]: the only wiring; [`app::App::build`] and [`app::App::run`].
 //! 3. [`http`]: route table, hoops, extractors, envelope; one file per resource.
-//! 4. [`store`]: SQL, as free functions on [`tenancy::Read`] and [`tenancy::Write`]; one file per resource.
-//! 5. [`tenancy`]: tenant id to file to open connections; the engine that reads and writes one tenant.
-//! 6. [`identity`]: bearer token to [`identity::Principal`].
-//! 7. [`telemetry`]: log subscriber and metrics registry.
-//! 8. [`config`]: every setting with its default, its layers and its validation.
-//! 9. [`domain`]: pure rules and types; no I/O.
+//! 4. [`legacy`]: the Python cell's database becomes one file per tenant.
+//! 5. [`store`]: SQL, as free functions on [`tenancy::Read`] and [`tenancy::Write`]; one file per resource.
+//! 6. [`tenancy`]: tenant id to file to open connections; the engine that reads and writes one tenant.
+//! 7. [`identity`]: bearer token to [`identity::Principal`].
+//! 8. [`telemetry`]: log subscriber and metrics registry.
+//! 9. [`config`]: every setting with its default, its layers and its validation.
+//! 10. [`domain`]: pure rules and types; no I/O.
 
 pub mod app;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod identity;
+pub mod legacy;
 pub mod store;
 pub mod telemetry;
 pub mod tenancy;

@@ -2,11 +2,14 @@
 
 mod config;
 mod health;
+mod import_legacy;
+mod progress;
 mod serve;
 mod token;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Sources};
@@ -29,6 +32,8 @@ enum Command {
     Serve,
     /// Print the effective configuration, secrets redacted
     Config,
+    /// Fill one file per tenant from the database of the Python cell, which is only read
+    ImportLegacy(import_legacy::ImportArgs),
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
@@ -53,8 +58,16 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(Config::load(&sources)?, sources.directory()),
             Command::Config => config::run(&sources),
+            Command::ImportLegacy(args) => {
+                import_legacy::run(args, Config::load(&sources)?, sources.directory())
+            }
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }
+}
+
+/// What async commands run on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
