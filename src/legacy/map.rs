@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono_tz::Tz;
-use serde_json::Value;
 
 use super::repair::{Draft, clean};
 use super::rule::{Reason, Rule};
@@ -64,7 +63,10 @@ impl Mapper {
             _ => Err(Reason::row(Rule::NoResource)),
         };
         match mapped {
-            Ok((record, reasons)) => Verdict::Record(record, reasons),
+            Ok((record, mut reasons)) => {
+                reasons.extend(unread(table, row));
+                Verdict::Record(record, reasons)
+            }
             Err(reason) => Verdict::Keep(reason),
         }
     }
@@ -78,7 +80,7 @@ impl Mapper {
         draft.text("name", row, "name");
         draft.text("contactPhone", row, "contact_phone");
         draft.text("contactEmail", row, "contact_email");
-        draft.set("status", number_or_null(row, "status"));
+        draft.number("status", row, "status", Rule::StatusUnknown);
         if let Some(owner) = self.owners.get(&id) {
             draft.set("ownerId", clean(owner));
         }
@@ -160,10 +162,7 @@ impl Mapper {
         let mut draft = Draft::default();
         draft.set("customerId", customer_id.clone());
         draft.text("title", row, "title");
-        draft.set("amountCents", row.cells.get("amount_cents").cloned().unwrap_or_default());
-        if row.cells.get("amount_cents").is_none_or(Value::is_null) {
-            draft.note(Rule::AmountUnusable, "amountCents");
-        }
+        draft.number("amountCents", row, "amount_cents", Rule::AmountUnusable);
         currency(row, &mut draft);
         let (open_stage, closing) = stage(row, &mut draft);
         draft.set("stage", open_stage.code());
@@ -190,6 +189,9 @@ impl Mapper {
         let owner = self.subjects(row, &mut draft)?;
         draft.text("content", row, "content");
         draft.text("followUpType", row, "follow_up_type");
+        if row.text("follow_up_type").trim().is_empty() {
+            draft.note(Rule::TypeUnusable, "followUpType");
+        }
         let (created_at, updated_at) = moments(row, &mut draft);
         let (new, reasons) = draft.settle(|fields| NewFollowUp::check(fields, &owner, Tz::UTC))?;
         let follow_up = FollowUp { updated_at, ..new.into_follow_up(id.clone(), created_at) };
@@ -265,17 +267,35 @@ impl Mapper {
     }
 }
 
+/// The columns of which nothing gets into the record: those that hold bytes, and those that the Python cell did not have.
+fn unread<'a>(table: &str, row: &'a SourceRow) -> impl Iterator<Item = Reason> + 'a {
+    let read: &[&str] = match table {
+        "customers" => &["customer_id", "name", "contact_phone", "contact_email", "status"],
+        "contacts" => &["contact_id", "customer_id", "name", "phone", "email", "is_primary"],
+        "opportunities" => {
+            &["opportunity_id", "customer_id", "title", "amount_cents", "currency", "stage", "status"]
+        }
+        "follow_ups" => {
+            &["follow_up_id", "customer_id", "opportunity_id", "contact_id", "content", "follow_up_type"]
+        }
+        _ => &["log_id", "user_id", "operation_type", "resource_type", "resource_id", "trace_id", "occurred_at"],
+    };
+    const ALWAYS: [&str; 3] = ["tenant_id", "created_at", "updated_at"];
+    row.cells.iter().filter_map(|(column, value)| {
+        if value.is_object() {
+            return Some(Reason::field(Rule::TextDropped, column));
+        }
+        let is_read = read.contains(&column.as_str()) || ALWAYS.contains(&column.as_str());
+        (!is_read && !value.is_null()).then(|| Reason::field(Rule::ColumnUnknown, column))
+    })
+}
+
 /// The row's id, if a path can name it.
 fn usable_id(row: &SourceRow, column: &str) -> Result<String, Reason> {
     let id = row.text(column);
     let usable = (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if usable { Ok(id) } else { Err(Reason::row(Rule::IdUnusable)) }
-}
-
-/// The column, or null where a default will do.
-fn number_or_null(row: &SourceRow, column: &str) -> Value {
-    row.cells.get(column).cloned().unwrap_or_default()
 }
 
 /// When the record was created and last changed. A moment that cannot be read is taken to be the other one; if neither
@@ -292,9 +312,9 @@ fn moments(row: &SourceRow, draft: &mut Draft) -> (Timestamp, Timestamp) {
     (read[0].unwrap_or(known), read[1].unwrap_or(known))
 }
 
-/// Moments without an offset are UTC, as the Python cell wrote them.
+/// Moments without an offset are UTC; Python may have put a space between date and time.
 fn moment(row: &SourceRow, column: &str) -> Option<Timestamp> {
-    Timestamp::parse(row.text(column).trim(), Tz::UTC)
+    Timestamp::parse(&row.text(column).trim().replacen(' ', "T", 1), Tz::UTC)
 }
 
 /// The currency that is meant.
@@ -313,10 +333,7 @@ fn currency(row: &SourceRow, draft: &mut Draft) {
 /// The open stage that a deal was at, and the closing one if it is closed. A closing stage decides, whatever the status
 /// says, because the Python cell never moved the status; a closed status decides over an open stage.
 fn stage(row: &SourceRow, draft: &mut Draft) -> (Stage, Option<Stage>) {
-    let status = match row.cells.get("status") {
-        None | Some(Value::Null) => Some(DealStatus::Open),
-        Some(value) => value.as_i64().and_then(DealStatus::from_code),
-    };
+    let status = row.integer("status").and_then(DealStatus::from_code);
     let stage = row.integer("stage").and_then(Stage::from_code);
     if stage.is_none() {
         draft.note(Rule::StageUnknown, "stage");

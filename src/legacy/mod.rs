@@ -17,7 +17,7 @@ mod rule;
 mod scratch;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ pub async fn import(
     let before = before.find(&file, &identity).map(|import| import.tenants.clone()).unwrap_or_default();
     let names = naming::names(old.iter().map(String::as_str), &map, &before)?;
     let default = tenants.default_id.clone();
-    let targets = names.values().chain([&default]);
-    let scratch = if dry_run { Some(Scratch::of(&data_root, targets)?) } else { None };
+    let targets: BTreeSet<_> = names.values().chain([&default]).collect();
+    let scratch = if dry_run { Some(Scratch::of(&data_root, &targets)?) } else { None };
     let data_root = scratch.as_ref().map_or(data_root, |scratch| scratch.directory().to_owned());
 
     storage.read_deadline = DEADLINE;

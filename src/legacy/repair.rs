@@ -32,6 +32,15 @@ impl Draft {
         self.set(field, cleaned);
     }
 
+    /// Takes a column over that holds a number; where it holds nothing, `rule` says what the default is.
+    pub(super) fn number(&mut self, field: &'static str, row: &SourceRow, column: &str, rule: Rule) {
+        let value = row.cells.get(column).cloned().unwrap_or_default();
+        if value.is_null() {
+            self.note(rule, field);
+        }
+        self.set(field, value);
+    }
+
     pub(super) fn set(&mut self, field: &'static str, value: impl Into<Value>) {
         self.fields.insert(field.to_owned(), value.into());
     }

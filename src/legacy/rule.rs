@@ -25,6 +25,7 @@ pub(super) enum Rule {
     ReferenceFilled,
     TimeUnreadable,
     LogIdTaken,
+    ColumnUnknown,
     // Reasons to keep a row without making it a record.
     NoResource,
     NoAnswer,
@@ -38,7 +39,7 @@ pub(super) enum Rule {
 
 impl Rule {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::TextCleaned,
         Self::TextCut,
         Self::TextDropped,
@@ -58,6 +59,7 @@ impl Rule {
         Self::ReferenceFilled,
         Self::TimeUnreadable,
         Self::LogIdTaken,
+        Self::ColumnUnknown,
         Self::NoResource,
         Self::NoAnswer,
         Self::CustomerMissing,
@@ -90,6 +92,7 @@ impl Rule {
             Self::ReferenceFilled => "reference-filled",
             Self::TimeUnreadable => "time-unreadable",
             Self::LogIdTaken => "log-id-taken",
+            Self::ColumnUnknown => "column-unknown",
             Self::NoResource => "no-resource",
             Self::NoAnswer => "no-answer",
             Self::CustomerMissing => "customer-missing",

@@ -1,6 +1,7 @@
 //! Where a dry run writes: a data root of its own, with copies of the tenants that it would add to. What it reports is what
 //! the import would do, because it is the import.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -20,10 +21,7 @@ impl Scratch {
     ///
     /// # Errors
     /// A cell uses it, or a file cannot be copied.
-    pub(super) fn of<'a>(
-        data_root: &Path,
-        tenants: impl Iterator<Item = &'a TenantId>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn of(data_root: &Path, tenants: &BTreeSet<&TenantId>) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the dry run")?;
         let Some(_guard) = DataRoot::guard(data_root)? else { return Ok(Self(directory)) };
         let (from, to) = (data_root.join("tenants"), directory.path().join("tenants"));

@@ -56,10 +56,10 @@ pub(super) struct SourceRow {
 }
 
 impl SourceRow {
-    /// A column as text; empty if it is null or not there.
+    /// A column as text; empty if it is null, bytes, or not there.
     pub(super) fn text(&self, column: &str) -> String {
         match self.cells.get(column) {
-            None | Some(Value::Null) => String::new(),
+            None | Some(Value::Null | Value::Object(_)) => String::new(),
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         }
@@ -129,10 +129,13 @@ impl Source {
     pub(super) async fn tenants(&mut self) -> anyhow::Result<BTreeSet<String>> {
         let mut tenants = BTreeSet::new();
         for table in self.tables.iter().filter(|table| table.has_tenants) {
-            let sql = format!("select distinct cast(tenant_id as text) from {}", quoted(&table.name));
-            let named: Vec<Option<String>> =
+            let sql = format!(
+                "select distinct cast(tenant_id as blob) from {} where typeof(tenant_id) = 'text'",
+                quoted(&table.name)
+            );
+            let named: Vec<Vec<u8>> =
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await?;
-            tenants.extend(named.into_iter().flatten());
+            tenants.extend(named.into_iter().filter_map(|name| String::from_utf8(name).ok()));
         }
         Ok(tenants)
     }
@@ -171,17 +174,17 @@ impl Source {
         if !self.has("customer_owner") {
             return Ok(HashMap::new());
         }
-        let sql = "select cast(customer_id as text), cast(owner_id as text) from customer_owner where tenant_id = ?1";
-        let owners: Vec<(String, String)> =
+        let sql = "select cast(customer_id as blob), cast(owner_id as blob) from customer_owner where tenant_id = ?1";
+        let owners: Vec<(Vec<u8>, Vec<u8>)> =
             sqlx::query_as(sql).bind(tenant).fetch_all(&mut self.connection).await?;
-        Ok(owners.into_iter().collect())
+        Ok(owners.into_iter().map(|(customer, owner)| (text(&customer), text(&owner))).collect())
     }
 
     /// The folded names of a tenant's customers.
     pub(super) async fn name_keys(&mut self, tenant: &str) -> anyhow::Result<BTreeSet<String>> {
-        let sql = "select ifnull(cast(name as text), '') from customers where tenant_id = ?1";
-        let names = sqlx::query_scalar::<_, String>(sql).bind(tenant).fetch(&mut self.connection);
-        Ok(names.map_ok(|name| fold_name(name.trim())).try_collect().await?)
+        let sql = "select cast(ifnull(name, '') as blob) from customers where tenant_id = ?1";
+        let names = sqlx::query_scalar::<_, Vec<u8>>(sql).bind(tenant).fetch(&mut self.connection);
+        Ok(names.map_ok(|name| fold_name(text(&name).trim())).try_collect().await?)
     }
 
     pub(super) async fn close(self) {
@@ -306,6 +309,11 @@ fn value(row: &SqliteRow, column: usize) -> Result<Value, sqlx::Error> {
         "TEXT" => row.try_get_unchecked::<&str, _>(column).map(Value::from).or_else(|_| bytes()),
         _ => bytes(),
     }
+}
+
+/// Bytes that should be text.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn quoted(name: &str) -> String {

@@ -12,6 +12,7 @@ mod edges;
 mod follow_ups;
 mod idempotency;
 mod identity;
+mod legacy;
 mod lists;
 mod opportunities;
 mod scope;
