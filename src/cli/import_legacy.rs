@@ -9,12 +9,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
+use super::offline::{self, Offline};
 use super::progress;
 use crate::config::Config;
-use crate::domain::{IdSource, Masking, SystemClock, TenantId};
+use crate::domain::{InvalidTenantId, SystemClock, TenantId};
 use crate::legacy::{self, Order, Report};
 use crate::telemetry;
-use crate::tenancy::{Capacity, Machine, Surroundings};
 
 /// Fill one file per tenant from the database of the Python cell, which is only read. Can be repeated: what is there is
 /// left alone.
@@ -36,35 +36,22 @@ pub(super) struct ImportArgs {
 /// `OLD=NEW`; no new id has a `=`, but an old one may.
 fn parse_mapping(text: &str) -> Result<(String, TenantId), String> {
     let (old, new) = text.rsplit_once('=').ok_or("write OLD=NEW")?;
-    Ok((old.to_owned(), new.parse().map_err(|error: crate::domain::InvalidTenantId| error.to_string())?))
+    Ok((old.to_owned(), new.parse().map_err(|error: InvalidTenantId| error.to_string())?))
 }
 
 pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) -> anyhow::Result<()> {
     let ImportArgs { file, dry_run, maps, report } = args;
-    telemetry::start_logging(&progress::quiet(config.log))?;
+    telemetry::start_logging(&progress::quiet(config.log.clone()))?;
     let data_root = config.storage.data_root(working_directory)?;
     let mut map = BTreeMap::new();
     for (old, new) in maps {
         ensure!(map.insert(old.clone(), new).is_none(), "--map names the tenant {old:?} twice");
     }
-    let order = Order {
-        file: working_directory.join(file),
-        map,
-        dry_run,
-        data_root: data_root.clone(),
-        capacity: Capacity::of(
-            Machine::inspect(),
-            config.storage.max_open_tenants,
-            config.server.max_connections,
-        ),
-        storage: config.storage,
-        tenants: config.tenants,
-        surroundings: Surroundings {
-            clock: Arc::new(SystemClock),
-            ids: Arc::<IdSource>::default(),
-            masking: Masking { email: config.api.mask_email },
-        },
-    };
+    let Offline { storage, tenants, capacity, surroundings } =
+        offline::settings(config, Arc::new(SystemClock));
+    let file = working_directory.join(file);
+    let order =
+        Order { file, map, dry_run, data_root: data_root.clone(), storage, tenants, capacity, surroundings };
     let lines: Box<dyn Write> = match &report {
         None => Box::new(io::sink()),
         Some(path) => Box::new(BufWriter::new(create(&working_directory.join(path), &order.file)?)),

@@ -1,8 +1,10 @@
 //! The command line: one file per command.
 
 mod config;
+mod demo;
 mod health;
 mod import_legacy;
+mod offline;
 mod progress;
 mod serve;
 mod token;
@@ -34,6 +36,8 @@ enum Command {
     Config,
     /// Fill one file per tenant from the database of the Python cell, which is only read
     ImportLegacy(import_legacy::ImportArgs),
+    /// Fill a tenant with a year of sample data: customers, contacts, deals at every stage, follow-ups
+    Demo(demo::DemoArgs),
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
@@ -61,6 +65,7 @@ impl Cli {
             Command::ImportLegacy(args) => {
                 import_legacy::run(args, Config::load(&sources)?, sources.directory())
             }
+            Command::Demo(args) => demo::run(args, Config::load(&sources)?, sources.directory()),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }

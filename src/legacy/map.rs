@@ -278,7 +278,15 @@ fn unread<'a>(table: &str, row: &'a SourceRow) -> impl Iterator<Item = Reason> +
         "follow_ups" => {
             &["follow_up_id", "customer_id", "opportunity_id", "contact_id", "content", "follow_up_type"]
         }
-        _ => &["log_id", "user_id", "operation_type", "resource_type", "resource_id", "trace_id", "occurred_at"],
+        _ => &[
+            "log_id",
+            "user_id",
+            "operation_type",
+            "resource_type",
+            "resource_id",
+            "trace_id",
+            "occurred_at",
+        ],
     };
     const ALWAYS: [&str; 3] = ["tenant_id", "created_at", "updated_at"];
     row.cells.iter().filter_map(|(column, value)| {

@@ -30,14 +30,12 @@ pub use self::naming::TenantNames;
 pub use self::report::{Report, Totals};
 use self::scratch::Scratch;
 use self::source::Source;
-use crate::config::{self, Provision};
+use crate::config;
 use crate::domain::TenantId;
 use crate::tenancy::{Capacity, DataRoot, Surroundings, Tenants};
 
 /// How long the last tenants may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(60);
-/// How long one transaction of the import may take.
-const DEADLINE: Duration = Duration::from_secs(600);
 
 /// What is imported, and where to.
 #[derive(Debug)]
@@ -50,9 +48,9 @@ pub struct Order {
     pub dry_run: bool,
     /// The data root.
     pub data_root: PathBuf,
-    /// How the tenants' files are opened.
+    /// How the tenants' files are opened; `LOCK` is waited for as long as this says.
     pub storage: config::Storage,
-    /// Whose rows are that belong to no tenant.
+    /// How tenants are created, and whose rows are that belong to none.
     pub tenants: config::Tenants,
     /// How many tenants may be open at once.
     pub capacity: Capacity,
@@ -72,7 +70,7 @@ pub async fn import(
     begin: impl FnOnce(u64),
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<()> {
-    let Order { file, map, dry_run, data_root, mut storage, mut tenants, capacity, surroundings } = order;
+    let Order { file, map, dry_run, data_root, storage, tenants, capacity, surroundings } = order;
     let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
     // Before SQLite has it open: see `Identity::of`.
     let identity = Identity::of(&file)?;
@@ -86,11 +84,7 @@ pub async fn import(
     let scratch = if dry_run { Some(Scratch::of(&data_root, &targets)?) } else { None };
     let data_root = scratch.as_ref().map_or(data_root, |scratch| scratch.directory().to_owned());
 
-    storage.read_deadline = DEADLINE;
-    storage.write_deadline = DEADLINE;
-    tenants.provision = Provision::Auto;
-    tenants.create_burst = u32::MAX;
-    let root = DataRoot::open(&data_root, Duration::ZERO).await?;
+    let root = DataRoot::open(&data_root, storage.lock_wait).await?;
     let now = surroundings.clock.now();
     let mut marker = Marker::read(&data_root)?;
     let mut done = marker::Import { file, identity, at: now, is_complete: false, tenants: names.clone() };

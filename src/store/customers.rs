@@ -1,5 +1,7 @@
 //! Customers.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
@@ -161,6 +163,16 @@ pub(super) async fn refresh_follow_ups(tx: &mut Write, id: &str) -> Result<(), S
     .execute(&mut *tx)
     .await?;
     Ok(())
+}
+
+/// The keys of the names that live customers have.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn name_keys(db: &mut Read) -> Result<HashSet<String>, StoreError> {
+    let sql = "select name_key from customers where deleted_at is null";
+    let keys: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *db).await?;
+    Ok(keys.into_iter().collect())
 }
 
 /// A page of the live customers.

@@ -136,16 +136,13 @@ pub struct ChildHeld {
 /// See [`StoreError`].
 pub async fn holdings(db: &mut Read) -> Result<Holdings, StoreError> {
     let mut held = Holdings::default();
-    let customers: Vec<(String, String, String, bool)> =
-        sqlx::query_as("select id, name_key, owner_id, deleted_at is null from customers")
-            .fetch_all(&mut *db)
-            .await?;
-    for (id, name_key, owner_id, is_live) in customers {
-        if is_live {
-            held.name_keys.insert(name_key);
-        }
-        held.customers.insert(id, CustomerHeld { owner_id, is_live });
-    }
+    held.name_keys = customers::name_keys(db).await?;
+    let customers: Vec<(String, String, bool)> =
+        sqlx::query_as("select id, owner_id, deleted_at is null from customers").fetch_all(&mut *db).await?;
+    held.customers = customers
+        .into_iter()
+        .map(|(id, owner_id, is_live)| (id, CustomerHeld { owner_id, is_live }))
+        .collect();
     let contacts: Vec<(String, String, bool, bool)> =
         sqlx::query_as("select id, customer_id, is_primary, deleted_at is null from contacts")
             .fetch_all(&mut *db)

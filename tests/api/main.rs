@@ -7,6 +7,7 @@
 
 mod contacts;
 mod customers;
+mod demo;
 mod durability;
 mod edges;
 mod follow_ups;

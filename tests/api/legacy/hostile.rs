@@ -85,8 +85,11 @@ async fn whatever_a_row_holds_it_becomes_a_sound_record_or_is_kept() {
     let second = customer("d2").await;
     assert_eq!((second["name"].as_str(), second["owner_id"].as_str()), (Some("重名 (3)"), Some("system")));
     assert_eq!(customer("d3").await["name"], "重名 (2)", "a name that somebody has is not given away");
-    assert_eq!(customer("d5").await, json!({"name": "abc (2)", "contact_phone": "", "status": 1,
-        "owner_id": "system", "created_at": day, "updated_at": day + 86_400_000}));
+    assert_eq!(
+        customer("d5").await,
+        json!({"name": "abc (2)", "contact_phone": "", "status": 1,
+        "owner_id": "system", "created_at": day, "updated_at": day + 86_400_000})
+    );
     let sixth = customer("d6").await;
     assert_eq!((&sixth["name"], &sixth["contact_phone"]), (&json!("(无名称)"), &json!("")));
     assert_eq!(sixth["created_at"], sixth["updated_at"]);
@@ -98,27 +101,37 @@ async fn whatever_a_row_holds_it_becomes_a_sound_record_or_is_kept() {
     assert_eq!((&ninth["name"], &ninth["created_at"]), (&json!("A\nB"), &json!(day + 8 * 3_600_000)));
     assert_eq!(ninth["updated_at"], day + 8 * 3_600_000 + 123);
 
-    let contacts = db_select(path, "t", "select id, phone, is_primary, owner_id from contacts order by id").await;
-    assert_eq!(contacts, [
-        json!({"id": "k1", "phone": "", "is_primary": 1, "owner_id": "zhang"}),
-        json!({"id": "k2", "phone": "13812345678", "is_primary": 0, "owner_id": "zhang"}),
-    ]);
+    let contacts =
+        db_select(path, "t", "select id, phone, is_primary, owner_id from contacts order by id").await;
+    assert_eq!(
+        contacts,
+        [
+            json!({"id": "k1", "phone": "", "is_primary": 1, "owner_id": "zhang"}),
+            json!({"id": "k2", "phone": "13812345678", "is_primary": 0, "owner_id": "zhang"}),
+        ]
+    );
     let deals = "select id, title, amount_cents, currency, stage, last_open_stage, closed_at \
                  from opportunities order by id";
     let closed = day + 86_400_000;
-    assert_eq!(db_select(path, "t", deals).await, [
-        json!({"id": "o1", "title": "赢", "amount_cents": 100, "currency": "USD", "stage": 5, "last_open_stage": 1, "closed_at": closed}),
-        json!({"id": "o2", "title": "输", "amount_cents": 0, "currency": "CNY", "stage": 6, "last_open_stage": 3, "closed_at": closed}),
-        json!({"id": "o3", "title": "(无标题)", "amount_cents": 0, "currency": "XXX", "stage": 2, "last_open_stage": 2, "closed_at": null}),
-        json!({"id": "o4", "title": "空", "amount_cents": 0, "currency": "CNY", "stage": 1, "last_open_stage": 1, "closed_at": null}),
-    ]);
+    assert_eq!(
+        db_select(path, "t", deals).await,
+        [
+            json!({"id": "o1", "title": "赢", "amount_cents": 100, "currency": "USD", "stage": 5, "last_open_stage": 1, "closed_at": closed}),
+            json!({"id": "o2", "title": "输", "amount_cents": 0, "currency": "CNY", "stage": 6, "last_open_stage": 3, "closed_at": closed}),
+            json!({"id": "o3", "title": "(无标题)", "amount_cents": 0, "currency": "XXX", "stage": 2, "last_open_stage": 2, "closed_at": null}),
+            json!({"id": "o4", "title": "空", "amount_cents": 0, "currency": "CNY", "stage": 1, "last_open_stage": 1, "closed_at": null}),
+        ]
+    );
     let follow_ups = "select id, customer_id, opportunity_id, contact_id, follow_up_type, owner_id \
                       from follow_ups order by id";
-    assert_eq!(db_select(path, "t", follow_ups).await, [
-        json!({"id": "f1", "customer_id": "d1", "opportunity_id": "o1", "contact_id": null, "follow_up_type": "上门_拜访", "owner_id": "zhang"}),
-        json!({"id": "f2", "customer_id": "d2", "opportunity_id": null, "contact_id": null, "follow_up_type": "call", "owner_id": "system"}),
-        json!({"id": "f3", "customer_id": null, "opportunity_id": null, "contact_id": null, "follow_up_type": "call", "owner_id": "system"}),
-    ]);
+    assert_eq!(
+        db_select(path, "t", follow_ups).await,
+        [
+            json!({"id": "f1", "customer_id": "d1", "opportunity_id": "o1", "contact_id": null, "follow_up_type": "上门_拜访", "owner_id": "zhang"}),
+            json!({"id": "f2", "customer_id": "d2", "opportunity_id": null, "contact_id": null, "follow_up_type": "call", "owner_id": "system"}),
+            json!({"id": "f3", "customer_id": null, "opportunity_id": null, "contact_id": null, "follow_up_type": "call", "owner_id": "system"}),
+        ]
+    );
 
     let why = |table: &str, key: &str| {
         let lines = lines(&path.join("report.csv"));
@@ -128,7 +141,11 @@ async fn whatever_a_row_holds_it_becomes_a_sound_record_or_is_kept() {
     for (table, key, expected) in [
         ("customers", "not/an id", "kept id-unusable"),
         ("customers", "d2", "repaired text-cleaned:name status-unknown:status name-taken:name"),
-        ("customers", "d6", "repaired time-unreadable:createdAt placeholder:name text-dropped:contactPhone text-dropped:contactEmail"),
+        (
+            "customers",
+            "d6",
+            "repaired time-unreadable:createdAt placeholder:name text-dropped:contactPhone text-dropped:contactEmail",
+        ),
         ("customers", "d8", "repaired placeholder:name name-taken:name text-dropped:name"),
         ("customer_owner", "ghost/t", "kept owner-not-applied"),
         ("customer_owner", "d2/t", "kept owner-not-applied"),
@@ -136,27 +153,40 @@ async fn whatever_a_row_holds_it_becomes_a_sound_record_or_is_kept() {
         ("contacts", "k2", "repaired second-primary:isPrimary column-unknown:wechat"),
         ("contacts", "k3", "kept customer-missing"),
         ("opportunities", "o1", "repaired currency-assumed:currency stage-decides:status"),
-        ("opportunities", "o2", "repaired currency-assumed:currency status-decides:stage amount-unusable:amountCents"),
+        (
+            "opportunities",
+            "o2",
+            "repaired currency-assumed:currency status-decides:stage amount-unusable:amountCents",
+        ),
         ("follow_ups", "f1", "repaired reference-filled:customerId type-unusable:followUpType"),
-        ("follow_ups", "f2", "repaired reference-missing:opportunityId reference-missing:contactId type-unusable:followUpType"),
+        (
+            "follow_ups",
+            "f2",
+            "repaired reference-missing:opportunityId reference-missing:contactId type-unusable:followUpType",
+        ),
         ("follow_ups", "f4", "kept subject-missing"),
         ("audit_log", "9000", "kept time-unreadable:occurredAt"),
         ("leads", "'=1+1/0.5", "kept no-resource"),
     ] {
         assert_eq!(why(table, key), expected, "{table} {key}");
     }
-    let bytes = one(path, "select row from legacy_rows where source_table = 'customers' and source_key = 'd8'").await;
+    let bytes =
+        one(path, "select row from legacy_rows where source_table = 'customers' and source_key = 'd8'").await;
     let row: Value = serde_json::from_str(bytes["row"].as_str().expect("text")).expect("JSON");
     assert_eq!(row["name"], json!({"hex": "ff00"}), "bytes are kept too");
-    let notes = db_select(path, "default", "select source_key from legacy_rows where source_table = 'notes'").await;
+    let notes =
+        db_select(path, "default", "select source_key from legacy_rows where source_table = 'notes'").await;
     assert_eq!(notes.len(), 2, "what belongs to no tenant is the default tenant's");
 
     // What was imported can be written back: it breaks no rule of this cell.
     let cell = Cell::start(path);
     let client = cell.tenant("t");
-    for (list, id) in
-        [("customers", "customerId"), ("contacts", "contactId"), ("opportunities", "opportunityId"), ("follow-ups", "followUpId")]
-    {
+    for (list, id) in [
+        ("customers", "customerId"),
+        ("contacts", "contactId"),
+        ("opportunities", "opportunityId"),
+        ("follow-ups", "followUpId"),
+    ] {
         let page = client.get(&format!("/{list}?pageSize=500")).await.expect(200).json();
         for record in page["data"].as_array().expect("a list") {
             let path = format!("/{list}/{}", record[id].as_str().expect("an id"));

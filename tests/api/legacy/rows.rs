@@ -96,7 +96,8 @@ async fn every_row_of_the_source_is_what_http_shows() {
 
     compare(&app, "/customers", "customerId", "customer_id", rows("select * from customers").await, |row| {
         let id = row["customer_id"].as_str().expect("an id");
-        let last = follow_ups.iter().filter(|f| f["customer_id"] == id).map(|f| f["created_at"].as_str()).max();
+        let last =
+            follow_ups.iter().filter(|f| f["customer_id"] == id).map(|f| f["created_at"].as_str()).max();
         let mut record = json!({
             "name": row["name"], "contactEmail": row["contact_email"], "status": row["status"],
             "createdAt": row["created_at"], "updatedAt": row["updated_at"], "ownerId": "system",
@@ -300,7 +301,10 @@ async fn the_files_satisfy_what_the_code_expects_of_them() {
 /// The invariants of a tenant's file that its own constraints do not hold up.
 pub(super) async fn sound(directory: &std::path::Path, tenant: &str) {
     for (what, sql) in [
-        ("integrity", "select integrity_check as bad from pragma_integrity_check where integrity_check <> 'ok'"),
+        (
+            "integrity",
+            "select integrity_check as bad from pragma_integrity_check where integrity_check <> 'ok'",
+        ),
         ("references", "select \"table\" as bad from pragma_foreign_key_check"),
         ("closing", "select id as bad from opportunities where (status = 1) <> (closed_at is null)"),
         ("stages", "select id as bad from opportunities where status = 1 and stage <> last_open_stage"),

@@ -9,7 +9,9 @@ use serde_json::json;
 use sqlx::Connection as _;
 
 use super::rows::sound;
-use super::{ETC, TENANTS, command, contents, execute, import, imported, lines, open, refused, source_in, totals};
+use super::{
+    ETC, TENANTS, command, contents, execute, import, imported, lines, open, refused, source_in, totals,
+};
 use crate::support::{Cell, Setup, db_execute, db_select, files, tenants_in};
 
 /// Every file below a directory with its bytes.
@@ -55,7 +57,8 @@ async fn what_was_changed_or_deleted_since_stays_so() {
     let app = Setup::default().over(&directory).start().await;
     let client = app.tenant("acme");
     let page = client.get("/customers?pageSize=3").await.expect(200).json();
-    let ids: Vec<_> = (0..3).map(|at| page["data"][at]["customerId"].as_str().expect("an id").to_owned()).collect();
+    let ids: Vec<_> =
+        (0..3).map(|at| page["data"][at]["customerId"].as_str().expect("an id").to_owned()).collect();
     client.patch(&format!("/customers/{}", ids[0]), &json!({"name": "改过的名字"})).await.expect(200);
     client.delete(&format!("/customers/{}", ids[1])).await.expect(204);
     client.delete(&format!("/customers/{}", ids[2])).await.expect(204);
@@ -157,7 +160,8 @@ async fn the_source_is_not_changed_even_while_it_is_written_to() {
         .execute(&mut writer)
         .await
         .expect("under way");
-    let both = || ["crm_cell.db", "crm_cell.db-wal"].map(|name| std::fs::read(path.join(name)).expect("readable"));
+    let both =
+        || ["crm_cell.db", "crm_cell.db-wal"].map(|name| std::fs::read(path.join(name)).expect("readable"));
     let before = both();
 
     let printed = imported(path, &["crm_cell.db"]);
@@ -220,7 +224,10 @@ async fn a_tenant_whose_name_is_no_id_can_be_given_one() {
     let moved = refused(path, &["crm_cell.db", "--map", "../../etc=elsewhere"]);
     assert!(moved.contains("was imported as etc before"), "{moved}");
 
-    assert_eq!(files(&tenants_in(path)), ["+t.hua_xin.db", "acme.db", "default.db", "etc.db", "tenant-001.db"]);
+    assert_eq!(
+        files(&tenants_in(path)),
+        ["+t.hua_xin.db", "acme.db", "default.db", "etc.db", "tenant-001.db"]
+    );
     let names = db_select(path, "etc", "select name from customers").await;
     assert_eq!(names, [json!({"name": "逃逸租户客户"})]);
     assert_ne!(ETC, "etc");
