@@ -35,7 +35,7 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) fn run(args: DemoArgs, config: Config, working_directory: &Path) -> anyhow::Result<()> {
-    telemetry::start_logging(&progress::quiet(config.log.clone()))?;
+    telemetry::start_logging(&progress::quiet(&config.log))?;
     let DemoArgs { tenant, customers, seed, add } = args;
     let tenant = tenant.unwrap_or_else(|| config.tenants.default_id.clone());
     let port = config.server.port;

@@ -41,7 +41,7 @@ fn parse_mapping(text: &str) -> Result<(String, TenantId), String> {
 
 pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) -> anyhow::Result<()> {
     let ImportArgs { file, dry_run, maps, report } = args;
-    telemetry::start_logging(&progress::quiet(config.log.clone()))?;
+    telemetry::start_logging(&progress::quiet(&config.log))?;
     let data_root = config.storage.data_root(working_directory)?;
     let mut map = BTreeMap::new();
     for (old, new) in maps {
@@ -69,12 +69,8 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
     imported?;
     let mut out = io::stdout().lock();
     writeln!(out, "{written}")?;
-    match report {
-        Some(path) => {
-            writeln!(out, "{} has a line for every row that was repaired or kept.", path.display())?
-        }
-        None => writeln!(out, "--report FILE.csv writes a line for every row that was repaired or kept.")?,
-    }
+    let name = report.map_or_else(|| "--report FILE.csv".to_owned(), |path| path.display().to_string());
+    writeln!(out, "{name} has a line for every row that was repaired or kept.")?;
     if dry_run {
         writeln!(out, "This was a dry run: nothing was written into {}.", data_root.display())?;
     } else {

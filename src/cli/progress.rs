@@ -15,6 +15,6 @@ pub(super) fn bar(unit: &'static str) -> ProgressBar {
 }
 
 /// The settings of the log, for a command whose output is what it prints: warnings only.
-pub(super) fn quiet(log: Log) -> Log {
-    Log { filter: "warn".to_owned(), ..log }
+pub(super) fn quiet(log: &Log) -> Log {
+    Log { filter: "warn".to_owned(), ..log.clone() }
 }

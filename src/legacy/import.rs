@@ -115,7 +115,7 @@ impl Import<'_> {
             let verdict = target.mapper.map(&table.name, row);
             batch.trails.push(trail(&table.name, row, &verdict));
             if let Verdict::Record(record, _) = verdict {
-                batch.push(record);
+                add(*record, &mut batch);
             }
         }
         let new: HashMap<_, _> = batch
@@ -152,19 +152,13 @@ impl Import<'_> {
     }
 }
 
-trait Push {
-    fn push(&mut self, record: Record);
-}
-
-impl Push for Batch {
-    fn push(&mut self, record: Record) {
-        match record {
-            Record::Customer(customer) => self.customers.push(customer),
-            Record::Contact(contact) => self.contacts.push(contact),
-            Record::Opportunity(opportunity) => self.opportunities.push(opportunity),
-            Record::FollowUp(follow_up) => self.follow_ups.push(follow_up),
-            Record::Log(entry) => self.log.push(entry),
-        }
+fn add(record: Record, batch: &mut Batch) {
+    match record {
+        Record::Customer(customer) => batch.customers.push(customer),
+        Record::Contact(contact) => batch.contacts.push(contact),
+        Record::Opportunity(opportunity) => batch.opportunities.push(opportunity),
+        Record::FollowUp(follow_up) => batch.follow_ups.push(follow_up),
+        Record::Log(entry) => batch.log.push(entry),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const UNOWNED: &str = "system";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
     /// A record, and how it differs from the row.
-    Record(Record, Vec<Reason>),
+    Record(Box<Record>, Vec<Reason>),
     /// Nothing of its own: other records hold all of it.
     Absorbed,
     /// No record.
@@ -65,7 +65,7 @@ impl Mapper {
         match mapped {
             Ok((record, mut reasons)) => {
                 reasons.extend(unread(table, row));
-                Verdict::Record(record, reasons)
+                Verdict::Record(Box::new(record), reasons)
             }
             Err(reason) => Verdict::Keep(reason),
         }
@@ -168,13 +168,13 @@ impl Mapper {
         draft.set("stage", open_stage.code());
         let (created_at, updated_at) = moments(row, &mut draft);
         let (new, reasons) = draft.settle(|fields| NewOpportunity::check(fields, &owner))?;
-        let broken = |_| Reason::row(Rule::RuleBroken);
+        let broken = |_| Reason::row(Rule::Unfit);
         let mut opportunity = new.into_opportunity(id.clone(), created_at).map_err(broken)?;
         opportunity.updated_at = updated_at;
         if closing.is_some() {
             // When it was closed is not known; no later than its last change.
             let written = Move { stage: closing, ..Move::default() };
-            opportunity.standing.apply(written, updated_at).map_err(|_| Reason::row(Rule::RuleBroken))?;
+            opportunity.standing.apply(written, updated_at).map_err(|_| Reason::row(Rule::Unfit))?;
         }
         self.held.opportunities.insert(id, ChildHeld { customer_id, is_live: true });
         Ok((Record::Opportunity(opportunity), reasons))

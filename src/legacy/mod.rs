@@ -16,6 +16,8 @@ mod report;
 mod rule;
 mod scratch;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -76,7 +76,7 @@ mod tests {
         let named = names(["T.hua_xin", "acme", "../../etc"], &none, &none).expect("named");
         assert_eq!(
             named,
-            map(&[("T.hua_xin", "T.hua_xin"), ("acme", "acme"), ("../../etc", "legacy-etc-db85bc8d")])
+            map(&[("T.hua_xin", "T.hua_xin"), ("acme", "acme"), ("../../etc", "legacy-etc-74ccf3c5")])
         );
     }
 

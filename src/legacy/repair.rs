@@ -60,7 +60,7 @@ impl Draft {
         // Each round puts at least one field right for good.
         for _ in 0..=self.fields.len() {
             let fields = serde_json::from_value(Value::Object(self.fields.clone()))
-                .map_err(|_| Reason::row(Rule::RuleBroken))?;
+                .map_err(|_| Reason::row(Rule::Unfit))?;
             let invalid = match check(fields) {
                 Ok(record) => return Ok((record, self.reasons)),
                 Err(invalid) => invalid,
@@ -68,12 +68,12 @@ impl Draft {
             for error in invalid.errors {
                 let given = self.fields.get(&error.field).cloned().unwrap_or_default();
                 let (rule, value) = repaired(&error.field, error.problem, &given)
-                    .ok_or_else(|| Reason::field(Rule::RuleBroken, &error.field))?;
+                    .ok_or_else(|| Reason::field(Rule::Unfit, &error.field))?;
                 self.fields.insert(error.field.clone(), value);
                 self.note(rule, error.field);
             }
         }
-        Err(Reason::row(Rule::RuleBroken))
+        Err(Reason::row(Rule::Unfit))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) enum Rule {
     OwnerNotApplied,
     IdUnusable,
     IdTaken,
-    RuleBroken,
+    Unfit,
 }
 
 impl Rule {
@@ -67,7 +67,7 @@ impl Rule {
         Self::OwnerNotApplied,
         Self::IdUnusable,
         Self::IdTaken,
-        Self::RuleBroken,
+        Self::Unfit,
     ];
 
     /// What stands for it in reports and in `legacy_rows`.
@@ -100,7 +100,7 @@ impl Rule {
             Self::OwnerNotApplied => "owner-not-applied",
             Self::IdUnusable => "id-unusable",
             Self::IdTaken => "id-taken",
-            Self::RuleBroken => "rule-broken",
+            Self::Unfit => "unfit",
         }
     }
 }

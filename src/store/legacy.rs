@@ -135,36 +135,38 @@ pub struct ChildHeld {
 /// # Errors
 /// See [`StoreError`].
 pub async fn holdings(db: &mut Read) -> Result<Holdings, StoreError> {
-    let mut held = Holdings::default();
-    held.name_keys = customers::name_keys(db).await?;
     let customers: Vec<(String, String, bool)> =
         sqlx::query_as("select id, owner_id, deleted_at is null from customers").fetch_all(&mut *db).await?;
-    held.customers = customers
-        .into_iter()
-        .map(|(id, owner_id, is_live)| (id, CustomerHeld { owner_id, is_live }))
-        .collect();
     let contacts: Vec<(String, String, bool, bool)> =
-        sqlx::query_as("select id, customer_id, is_primary, deleted_at is null from contacts")
+        sqlx::query_as("select id, customer_id, deleted_at is null, is_primary from contacts")
             .fetch_all(&mut *db)
             .await?;
-    for (id, customer_id, is_primary, is_live) in contacts {
-        if is_primary && is_live {
-            held.with_primary.insert(customer_id.clone());
-        }
-        held.contacts.insert(id, ChildHeld { customer_id, is_live });
-    }
     let opportunities: Vec<(String, String, bool)> =
         sqlx::query_as("select id, customer_id, deleted_at is null from opportunities")
             .fetch_all(&mut *db)
             .await?;
-    held.opportunities = opportunities
-        .into_iter()
-        .map(|(id, customer_id, is_live)| (id, ChildHeld { customer_id, is_live }))
-        .collect();
     let follow_ups: Vec<String> = sqlx::query_scalar("select id from follow_ups").fetch_all(&mut *db).await?;
-    held.follow_ups = follow_ups.into_iter().collect();
-    held.last_log = sqlx::query_scalar("select ifnull(max(seq), 0) from journal").fetch_one(&mut *db).await?;
-    Ok(held)
+    let last_log = sqlx::query_scalar("select ifnull(max(seq), 0) from journal").fetch_one(&mut *db).await?;
+    let primaries = contacts.iter().filter(|(_, _, is_live, is_primary)| *is_live && *is_primary);
+    let held = |customer_id, is_live| ChildHeld { customer_id, is_live };
+    Ok(Holdings {
+        name_keys: customers::name_keys(db).await?,
+        with_primary: primaries.map(|(_, customer_id, ..)| customer_id.clone()).collect(),
+        customers: customers
+            .into_iter()
+            .map(|(id, owner_id, is_live)| (id, CustomerHeld { owner_id, is_live }))
+            .collect(),
+        contacts: contacts
+            .into_iter()
+            .map(|(id, customer_id, is_live, _)| (id, held(customer_id, is_live)))
+            .collect(),
+        opportunities: opportunities
+            .into_iter()
+            .map(|(id, customer_id, is_live)| (id, held(customer_id, is_live)))
+            .collect(),
+        follow_ups: follow_ups.into_iter().collect(),
+        last_log,
+    })
 }
 
 /// Where rows of a source table went that were imported before, by key: their outcome and the rules applied.
