@@ -5,6 +5,7 @@ mod demo;
 mod health;
 mod import_legacy;
 mod offline;
+mod openapi;
 mod progress;
 mod serve;
 mod token;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
+    /// Print the API document, OpenAPI 3.1
+    Openapi,
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
     Health,
 }
@@ -67,6 +70,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, Config::load(&sources)?, sources.directory()),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
+            Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }

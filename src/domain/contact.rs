@@ -3,15 +3,16 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Timestamp;
 use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
 use super::masking::Masking;
 use super::rules::{Invalid, Problem};
+use super::{Allowed, FieldRule, Timestamp};
 
 const NAME_MAX: usize = 200;
 const PHONE_MAX: usize = 50;
 const TEXT_MAX: usize = 200;
+const TRUTH_VALUES: Allowed = Allowed::Words(&["true", "false"]);
 
 /// A contact as it is stored: nothing masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,14 @@ pub struct ContactFields {
     department: Input<String>,
     role: Input<String>,
     owner_id: Input<String>,
+}
+
+impl ContactFields {
+    /// The rules of the fields.
+    #[must_use]
+    pub fn rules() -> Vec<FieldRule> {
+        Checker::describe(|check| ContactPatch::read(Self::default(), check))
+    }
 }
 
 /// A contact to be created: everything but what the write itself decides.
@@ -127,9 +136,14 @@ impl ContactPatch {
     /// # Errors
     /// All fields that break a rule.
     pub fn check(fields: ContactFields, mut check: Checker) -> Result<Self, Invalid> {
-        let is_primary = check.choice("isPrimary", fields.is_primary, "true, false", Some);
+        let patch = Self::read(fields, &mut check);
+        check.finish(patch)
+    }
+
+    fn read(fields: ContactFields, check: &mut Checker) -> Self {
+        let is_primary = check.choice("isPrimary", fields.is_primary, TRUTH_VALUES, Some);
         let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
-        let patch = Self {
+        Self {
             customer_id: check.required_text("customerId", fields.customer_id, TEXT_MAX),
             name: check.required_text("name", fields.name, NAME_MAX),
             phone: check.text("phone", fields.phone, PHONE_MAX),
@@ -139,8 +153,7 @@ impl ContactPatch {
             department: check.text("department", fields.department, TEXT_MAX),
             role: check.text("role", fields.role, TEXT_MAX),
             owner_id: check.no_clearing("ownerId", owner_id),
-        };
-        check.finish(patch)
+        }
     }
 
     /// Changes the fields of `contact`; its version and moments are the caller's to keep.

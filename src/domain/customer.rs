@@ -7,13 +7,11 @@ use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
 use super::masking::Masking;
 use super::rules::Invalid;
-use super::{Timestamp, fold_name};
+use super::{Allowed, FieldRule, Timestamp, fold_name};
 
 const PHONE_MAX: usize = 50;
 const TEXT_MAX: usize = 200;
 const REMARK_MAX: usize = 20_000;
-const STATUSES: &str = "1, 2";
-const LIFECYCLES: &str = "lead, prospect, customer, churned";
 
 /// Whether business is done with a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +23,9 @@ pub enum CustomerStatus {
 }
 
 impl CustomerStatus {
+    /// The numbers that stand for them.
+    pub const ALLOWED: Allowed = Allowed::Integers(&[1, 2]);
+
     /// The number that stands for it.
     #[must_use]
     pub fn code(self) -> i64 {
@@ -60,6 +61,9 @@ pub enum Lifecycle {
 }
 
 impl Lifecycle {
+    /// The words that stand for them.
+    pub const ALLOWED: Allowed = Allowed::Words(&["lead", "prospect", "customer", "churned"]);
+
     /// The word that stands for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -142,6 +146,14 @@ pub struct CustomerFields {
     remark: Input<String>,
 }
 
+impl CustomerFields {
+    /// The rules of the fields.
+    #[must_use]
+    pub fn rules() -> Vec<FieldRule> {
+        Checker::describe(|check| CustomerPatch::read(Self::default(), check))
+    }
+}
+
 /// A customer to be created: everything but what the write itself decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCustomer(Customer);
@@ -209,14 +221,21 @@ impl CustomerPatch {
     /// # Errors
     /// All fields that break a rule.
     pub fn check(fields: CustomerFields, mut check: Checker) -> Result<Self, Invalid> {
+        let patch = Self::read(fields, &mut check);
+        check.finish(patch)
+    }
+
+    fn read(fields: CustomerFields, check: &mut Checker) -> Self {
         let name = check.required_text("name", fields.name, Customer::NAME_MAX);
         let contact_phone = check.text("contactPhone", fields.contact_phone, PHONE_MAX);
         let contact_email = check.text("contactEmail", fields.contact_email, TEXT_MAX);
-        let status = check.choice("status", fields.status, STATUSES, CustomerStatus::from_code);
+        let status =
+            check.choice("status", fields.status, CustomerStatus::ALLOWED, CustomerStatus::from_code);
         let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
-        let lifecycle = check.read_text("lifecycle", fields.lifecycle, LIFECYCLES, Lifecycle::from_word);
+        let lifecycle =
+            check.read_text("lifecycle", fields.lifecycle, Lifecycle::ALLOWED, Lifecycle::from_word);
         let mut text = |field, input| check.text(field, input, TEXT_MAX);
-        let patch = Self {
+        Self {
             name,
             contact_phone,
             contact_email,
@@ -230,8 +249,7 @@ impl CustomerPatch {
             status: check.no_clearing("status", status),
             owner_id: check.no_clearing("ownerId", owner_id),
             lifecycle,
-        };
-        check.finish(patch)
+        }
     }
 
     /// Changes the fields of `customer`; its version and moments are the caller's to keep.

@@ -4,16 +4,18 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Timestamp;
 use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
 use super::rules::Invalid;
+use super::{Allowed, FieldRule, Timestamp};
 
 const CONTENT_MAX: usize = 20_000;
 const TEXT_MAX: usize = 200;
 const TYPE_MAX: usize = 32;
-const TYPES: &str = "call, visit, meeting, email, wechat, sms, task, note, … (1–32 letters, digits, _ -)";
-const MOMENTS: &str = "2026-11-22T08:00:00+08:00";
+const TYPES: Allowed = Allowed::Form {
+    said: "call, visit, meeting, email, wechat, sms, task, note, … (1–32 letters, digits, _ -)",
+    format: None,
+};
 /// The type of a follow-up that names none.
 const DEFAULT_TYPE: &str = "call";
 
@@ -60,6 +62,14 @@ pub struct FollowUpFields {
     owner_id: Input<String>,
 }
 
+impl FollowUpFields {
+    /// The rules of the fields.
+    #[must_use]
+    pub fn rules() -> Vec<FieldRule> {
+        Checker::describe(|check| FollowUpPatch::read(Self::default(), check, Tz::UTC))
+    }
+}
+
 /// What a POST or PATCH writes of a follow-up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FollowUpPatch {
@@ -80,20 +90,29 @@ impl FollowUpPatch {
     /// # Errors
     /// All fields that break a rule.
     pub fn check(fields: FollowUpFields, mut check: Checker, zone: Tz) -> Result<Self, Invalid> {
+        let patch = Self::read(fields, &mut check, zone);
+        check.finish(patch)
+    }
+
+    fn read(fields: FollowUpFields, check: &mut Checker, zone: Tz) -> Self {
         let moment = |text: &str| Timestamp::parse(text, zone);
-        let occurred_at = check.read_text("occurredAt", fields.occurred_at, MOMENTS, moment);
+        let occurred_at = check.read_text("occurredAt", fields.occurred_at, Allowed::MOMENT, moment);
         let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
-        let patch = Self {
+        Self {
             customer_id: check.text("customerId", fields.customer_id, TEXT_MAX),
             opportunity_id: check.text("opportunityId", fields.opportunity_id, TEXT_MAX),
             contact_id: check.text("contactId", fields.contact_id, TEXT_MAX),
             content: check.required_text("content", fields.content, CONTENT_MAX),
             follow_up_type: check.read_text("followUpType", fields.follow_up_type, TYPES, parse_type),
             occurred_at: check.no_clearing("occurredAt", occurred_at),
-            next_follow_up_at: check.read_text("nextFollowUpAt", fields.next_follow_up_at, MOMENTS, moment),
+            next_follow_up_at: check.read_text(
+                "nextFollowUpAt",
+                fields.next_follow_up_at,
+                Allowed::MOMENT,
+                moment,
+            ),
             owner_id: check.no_clearing("ownerId", owner_id),
-        };
-        check.finish(patch)
+        }
     }
 
     /// Changes the fields of `follow_up`; its version and moments are the caller's to keep, and so is what the ids refer

@@ -1,8 +1,11 @@
 //! Fields as a client sent them, and the rules that turn them into values; every broken rule is collected.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::Allowed;
 use super::masking::Unmasked;
 use super::rules::{FieldError, Invalid, Problem};
 
@@ -22,13 +25,29 @@ pub enum Input<T> {
     Wrong,
 }
 
+/// The JSON types that fields have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonType {
+    /// A string.
+    Text,
+    /// A whole number.
+    Integer,
+    /// A truth value.
+    Boolean,
+}
+
 /// A JSON type that a field can have.
 pub trait InputType: Sized {
+    /// Which type that is.
+    const JSON_TYPE: JsonType;
+
     /// The value, if the JSON is of this type.
     fn from_json(value: Value) -> Option<Self>;
 }
 
 impl InputType for String {
+    const JSON_TYPE: JsonType = JsonType::Text;
+
     fn from_json(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(text),
@@ -38,6 +57,8 @@ impl InputType for String {
 }
 
 impl InputType for i64 {
+    const JSON_TYPE: JsonType = JsonType::Integer;
+
     /// `100` and `100.0` are integers; `1.5`, strings and booleans are not (contract §6).
     fn from_json(value: Value) -> Option<Self> {
         /// Above this a `f64` no longer tells neighbouring integers apart.
@@ -61,6 +82,8 @@ impl<'de, T: InputType> Deserialize<'de> for Input<T> {
 }
 
 impl InputType for bool {
+    const JSON_TYPE: JsonType = JsonType::Boolean;
+
     fn from_json(value: Value) -> Option<Self> {
         value.as_bool()
     }
@@ -103,6 +126,31 @@ impl<T> Patch<T> {
 pub struct Checker {
     errors: Vec<FieldError>,
     kind: Kind,
+    rules: Vec<FieldRule>,
+}
+
+/// The rule of one field, as [`Checker::describe`] finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldRule {
+    /// The field's name in JSON.
+    pub field: &'static str,
+    /// Its type in JSON.
+    pub json_type: JsonType,
+    /// What limits its values.
+    pub limit: Limit,
+    /// A new record cannot be without it.
+    pub is_required: bool,
+    /// `null` and `""` empty it, or set it to its default.
+    pub is_clearable: bool,
+}
+
+/// What limits the values of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// So many characters.
+    Length(usize),
+    /// What is allowed.
+    Allowed(Allowed),
 }
 
 /// What the body is for.
@@ -114,19 +162,45 @@ enum Kind {
     Patch,
     /// PATCH of the origin's clients (`CRM_PATCH_NULL=keep`): `null` leaves it too.
     PatchNullKeeps,
+    /// Nothing: the rules are wanted.
+    Description,
 }
 
 impl Checker {
     /// A checker for a POST.
     #[must_use]
     pub fn for_new() -> Self {
-        Self { errors: Vec::new(), kind: Kind::New }
+        Self::of(Kind::New)
     }
 
     /// A checker for a PATCH.
     #[must_use]
     pub fn for_patch(null_keeps: bool) -> Self {
-        Self { errors: Vec::new(), kind: if null_keeps { Kind::PatchNullKeeps } else { Kind::Patch } }
+        Self::of(if null_keeps { Kind::PatchNullKeeps } else { Kind::Patch })
+    }
+
+    /// The rules that `check` applies to fields that are all absent, in its order: the same code that checks requests
+    /// describes what they may hold.
+    pub fn describe<T>(check: impl FnOnce(&mut Self) -> T) -> Vec<FieldRule> {
+        let mut checker = Self::of(Kind::Description);
+        check(&mut checker);
+        checker.rules
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { errors: Vec::new(), kind, rules: Vec::new() }
+    }
+
+    fn note(&mut self, field: &'static str, json_type: JsonType, limit: Limit) {
+        if self.kind == Kind::Description {
+            self.rules.push(FieldRule { field, json_type, limit, is_required: false, is_clearable: true });
+        }
+    }
+
+    fn amend(&mut self, field: &'static str, amend: impl FnOnce(&mut FieldRule)) {
+        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.field == field) {
+            amend(rule);
+        }
     }
 
     /// Notes that `field` breaks a rule.
@@ -144,6 +218,7 @@ impl Checker {
 
     /// A string: trimmed, at most `max` characters.
     pub fn text(&mut self, field: &'static str, input: Input<String>, max: usize) -> Patch<String> {
+        self.note(field, JsonType::Text, Limit::Length(max));
         match input {
             Input::Absent => Patch::Keep,
             Input::Null => self.null(),
@@ -173,6 +248,7 @@ impl Checker {
             Patch::Keep if self.kind == Kind::New && !self.has_problem(field) => Patch::Clear,
             text => text,
         };
+        self.amend(field, |rule| (rule.is_required, rule.is_clearable) = (true, false));
         match text {
             Patch::Set(text) => Some(text),
             Patch::Keep => None,
@@ -185,6 +261,7 @@ impl Checker {
 
     /// A field with a value at all times: a POST may leave it to its default, a PATCH may not clear it.
     pub fn no_clearing<T>(&mut self, field: &'static str, patch: Patch<T>) -> Option<T> {
+        self.amend(field, |rule| rule.is_clearable = false);
         match patch {
             Patch::Set(value) => Some(value),
             Patch::Clear if self.kind != Kind::New => {
@@ -213,6 +290,17 @@ impl Checker {
         }
     }
 
+    /// An integer within a range.
+    pub fn range(
+        &mut self,
+        field: &'static str,
+        input: Input<i64>,
+        range: RangeInclusive<i64>,
+    ) -> Patch<i64> {
+        let allowed = Allowed::Range(*range.start(), *range.end());
+        self.choice(field, input, allowed, |number| range.contains(&number).then_some(number))
+    }
+
     fn has_problem(&self, field: &str) -> bool {
         self.errors.iter().any(|error| error.field == field)
     }
@@ -222,12 +310,11 @@ impl Checker {
     }
 
     /// A string that stands for something else, like a date or a word of a fixed set; trimmed, `""` and `null` clear it.
-    /// `allowed` is how the set is told to the client.
     pub fn read_text<C>(
         &mut self,
         field: &'static str,
         input: Input<String>,
-        allowed: &'static str,
+        allowed: Allowed,
         read: impl FnOnce(&str) -> Option<C>,
     ) -> Patch<C> {
         match input {
@@ -236,14 +323,15 @@ impl Checker {
         }
     }
 
-    /// One of a set of integers or truth values; `allowed` is how the set is told to the client.
-    pub fn choice<T, C>(
+    /// One of a set of integers or truth values.
+    pub fn choice<T: InputType, C>(
         &mut self,
         field: &'static str,
         input: Input<T>,
-        allowed: &'static str,
+        allowed: Allowed,
         choose: impl FnOnce(T) -> Option<C>,
     ) -> Patch<C> {
+        self.note(field, T::JSON_TYPE, Limit::Allowed(allowed));
         let chosen = match input {
             Input::Absent => return Patch::Keep,
             Input::Null => return self.null(),

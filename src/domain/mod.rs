@@ -1,5 +1,6 @@
 //! Pure types and rules of the CRM: no I/O, no async, no HTTP.
 
+mod allowed;
 mod audit;
 mod clock;
 mod contact;
@@ -18,6 +19,7 @@ mod scope;
 mod stage;
 mod tenant_id;
 
+pub use allowed::Allowed;
 pub use audit::{AuditField, Audited};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use contact::{Contact, ContactFields, ContactPatch, NewContact};
@@ -25,7 +27,7 @@ pub use customer::{Customer, CustomerFields, CustomerPatch, CustomerStatus, Life
 pub use fold::fold_name;
 pub use follow_up::{FollowUp, FollowUpFields, FollowUpPatch, NewFollowUp};
 pub use id_source::IdSource;
-pub use input::{Checker, Input, InputType, Patch};
+pub use input::{Checker, FieldRule, Input, InputType, JsonType, Limit, Patch};
 pub use masking::{Masking, Unmasked};
 pub use money::{AMOUNT_MAX, Currency, weigh};
 pub use nearest::{nearest, nearest_by, similarity};

@@ -4,22 +4,16 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Timestamp;
 use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
 use super::masking::Masking;
 use super::money::{AMOUNT_MAX, Currency, weigh};
 use super::rules::{Invalid, Problem};
 use super::stage::{DealStatus, Move, Moved, Stage, Standing};
+use super::{Allowed, FieldRule, Timestamp};
 
 const TITLE_MAX: usize = 500;
 const TEXT_MAX: usize = 200;
-const AMOUNTS: &str = "0 … 1000000000000000";
-const CURRENCIES: &str = "ISO 4217 (CNY, USD, …)";
-const STAGES: &str = "1, 2, 3, 4, 5, 6";
-const STATUSES: &str = "1, 2, 3";
-const PERCENTAGES: &str = "0 … 100";
-const DATES: &str = "YYYY-MM-DD";
 
 /// An opportunity as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +56,14 @@ pub struct OpportunityFields {
     probability_pct: Input<i64>,
     expected_close_date: Input<String>,
     lost_reason: Input<String>,
+}
+
+impl OpportunityFields {
+    /// The rules of the fields.
+    #[must_use]
+    pub fn rules() -> Vec<FieldRule> {
+        Checker::describe(|check| OpportunityPatch::read(Self::default(), check))
+    }
 }
 
 /// An opportunity to be created: everything but what the write itself decides.
@@ -131,22 +133,23 @@ impl OpportunityPatch {
     /// # Errors
     /// All fields that break a rule.
     pub fn check(fields: OpportunityFields, mut check: Checker) -> Result<Self, Invalid> {
-        let within = |range: std::ops::RangeInclusive<i64>| {
-            move |number: i64| range.contains(&number).then_some(number)
-        };
+        let patch = Self::read(fields, &mut check);
+        check.finish(patch)
+    }
+
+    fn read(fields: OpportunityFields, check: &mut Checker) -> Self {
         let customer_id = check.required_text("customerId", fields.customer_id, TEXT_MAX);
         let title = check.required_text("title", fields.title, TITLE_MAX);
-        let amount_cents = check.choice("amountCents", fields.amount_cents, AMOUNTS, within(0..=AMOUNT_MAX));
-        let stage = check.choice("stage", fields.stage, STAGES, Stage::from_code);
-        let status = check.choice("status", fields.status, STATUSES, DealStatus::from_code);
-        let probability_pct =
-            check.choice("probabilityPct", fields.probability_pct, PERCENTAGES, within(0..=100));
+        let amount_cents = check.range("amountCents", fields.amount_cents, 0..=AMOUNT_MAX);
+        let stage = check.choice("stage", fields.stage, Stage::ALLOWED, Stage::from_code);
+        let status = check.choice("status", fields.status, DealStatus::ALLOWED, DealStatus::from_code);
+        let probability_pct = check.range("probabilityPct", fields.probability_pct, 0..=100);
         let owner_id = check.text("ownerId", fields.owner_id, TEXT_MAX);
-        let patch = Self {
+        Self {
             customer_id,
             title,
             amount_cents: check.no_clearing("amountCents", amount_cents),
-            currency: check.read_text("currency", fields.currency, CURRENCIES, Currency::parse),
+            currency: check.read_text("currency", fields.currency, Allowed::CURRENCY, Currency::parse),
             standing: Move {
                 stage: check.no_clearing("stage", stage),
                 status: check.no_clearing("status", status),
@@ -156,12 +159,11 @@ impl OpportunityPatch {
             expected_close_date: check.read_text(
                 "expectedCloseDate",
                 fields.expected_close_date,
-                DATES,
+                Allowed::DATE,
                 parse_date,
             ),
             lost_reason: check.text("lostReason", fields.lost_reason, TEXT_MAX),
-        };
-        check.finish(patch)
+        }
     }
 
     /// Changes the fields of `opportunity`, and says what that did to its standing; version and moments are the caller's

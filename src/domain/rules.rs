@@ -1,6 +1,6 @@
 //! What can be wrong with a request, in the terms of the domain.
 
-use serde::Serialize;
+use super::Allowed;
 
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +16,9 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The stems of all.
+    pub const STEMS: Allowed = Allowed::Words(&["customer", "contact", "opportunity", "follow_up"]);
+
     /// The resource of a stem.
     #[must_use]
     pub fn from_stem(stem: &str) -> Option<Self> {
@@ -62,8 +65,7 @@ pub struct FieldError {
 }
 
 /// What is wrong with a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// It must be there and not be empty.
     Required,
@@ -74,7 +76,7 @@ pub enum Problem {
     /// It has more characters than this.
     TooLong(usize),
     /// It is none of these values.
-    NotOneOf(&'static str),
+    NotOneOf(Allowed),
     /// It holds `*` but is not the mask of the stored value.
     Masked,
     /// It cannot be changed once the record is there.

@@ -1,6 +1,6 @@
 //! The stages of the default pipeline, and what moving between them does to a deal (contract §6).
 
-use super::Timestamp;
+use super::{Allowed, Timestamp};
 
 /// Whether a deal is still going on, and how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub enum DealStatus {
 }
 
 impl DealStatus {
+    /// The numbers that stand for them.
+    pub const ALLOWED: Allowed = Allowed::Integers(&[1, 2, 3]);
+
     /// The number that stands for it.
     #[must_use]
     pub fn code(self) -> i64 {
@@ -49,6 +52,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The numbers that stand for them.
+    pub const ALLOWED: Allowed = Allowed::Integers(&[1, 2, 3, 4, 5, 6]);
+
     /// All stages, in the order of a pipeline.
     pub const ALL: [Self; 6] =
         [Self::FirstContact, Self::NeedsAnalysis, Self::Proposal, Self::Negotiation, Self::Won, Self::Lost];

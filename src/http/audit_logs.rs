@@ -1,13 +1,14 @@
 //! `/audit-logs`: who changed what (contract §9).
 
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::ApiResult;
-use super::protected::TenantCtx;
-use super::query::Query;
+use super::openapi::AnyObject;
+use super::protected::{Manager, TenantCtx};
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
 use super::respond::PageBody;
 use super::router::RouterExt as _;
 use crate::domain::{TenantId, Timestamp};
@@ -18,8 +19,9 @@ pub(super) fn routes() -> Router {
 }
 
 /// One change as clients see it: the origin's keys first and in its order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = AuditLog))]
 struct AuditLogOut {
     log_id: String,
     tenant_id: TenantId,
@@ -29,23 +31,34 @@ struct AuditLogOut {
     resource_id: String,
     trace_id: String,
     occurred_at: Timestamp,
+    #[salvo(schema(value_type = AnyObject))]
     changes: Box<RawValue>,
 }
 
-#[handler]
-async fn list_audit_logs(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<AuditLogOut>> {
-    ctx.require_manager()?;
-    let filter = AuditFilter {
-        resource: query.text("resourceType"),
-        record_id: query.text("resourceId"),
-        actor: query.text("userId"),
-        from: query.moment("from")?,
-        to: query.moment("to")?,
-    };
-    let (request, list) =
-        query.page(ctx.tenant(), &[("occurredAt", Sequence)], "occurredAt (- = descending)")?;
-    query.finish()?;
-    let page = ctx.read(async move |db| audit::list(db, &filter, &request, list).await).await?;
+impl ListFilter for AuditFilter {
+    type Key = Sequence;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[("occurredAt", Sequence)];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        Ok(Self {
+            resource: query.text("resourceType"),
+            record_id: query.text("resourceId"),
+            actor: query.text("userId"),
+            from: query.moment("from")?,
+            to: query.moment("to")?,
+        })
+    }
+}
+
+/// Lists who changed what.
+#[endpoint(tags("audit-logs"))]
+async fn list_audit_logs(
+    _caller: Manager,
+    ctx: TenantCtx,
+    query: ListQuery<AuditFilter>,
+) -> ApiResult<PageBody<AuditLogOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
+    let page = ctx.read(async move |db| audit::list(db, &filter, &page, hash).await).await?;
     let tenant = ctx.tenant();
     Ok(PageBody(page.map(|entry| {
         let AuditEntry { id, actor, action, resource, record_id, trace_id, at, changes } = entry;

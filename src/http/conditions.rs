@@ -4,17 +4,19 @@ use salvo::extract::Metadata;
 use salvo::http::Request;
 use salvo::http::header::IF_MATCH;
 use salvo::{Depot, Extractible};
+use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, ParameterIn};
 use serde_json::Value;
 
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
+use super::openapi;
 use super::payload::JsonBody;
 use crate::domain::{InputType as _, Invalid, Problem};
 
-/// Longest id of a record, in bytes.
-const ID_MAX: usize = 64;
+/// The place of a record in a path. Anything that is no id is an unknown path (contract §2).
+pub(super) const RECORD: &str = "{id|[A-Za-z0-9_-]{1,64}}";
 
-/// The `{id}` of a path: `[A-Za-z0-9_-]{1,64}`; anything else is an unknown path.
+/// The id in [`RECORD`].
 #[derive(Debug)]
 pub(super) struct RecordId(pub(super) String);
 
@@ -26,13 +28,15 @@ impl<'ex> Extractible<'ex> for RecordId {
 
     #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
     async fn extract(request: &'ex mut Request, _depot: &'ex mut Depot) -> ApiResult<Self> {
-        let id: String = request.param("id").unwrap_or_default();
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(allowed) {
-            Ok(Self(id))
-        } else {
-            Err(ApiError::new(Code::NotFound, Message::RouteUnknown))
-        }
+        request.param("id").map(Self).ok_or_else(ApiError::internal)
+    }
+}
+
+impl EndpointArgRegister for RecordId {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        let id = openapi::text().min_length(1).max_length(64).pattern("^[A-Za-z0-9_-]{1,64}$");
+        operation.parameters.insert(openapi::parameter("id", ParameterIn::Path, true, id));
+        openapi::errors(operation, &[Code::NotFound]);
     }
 }
 
@@ -78,6 +82,18 @@ impl<'ex> Extractible<'ex> for Expected {
             return Err(invalid());
         }
         Ok(Self(version))
+    }
+}
+
+impl EndpointArgRegister for Expected {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        let header = openapi::parameter("If-Match", ParameterIn::Header, false, openapi::text());
+        let query = Object::with_type(BasicType::Integer);
+        let query = openapi::parameter("ifVersion", ParameterIn::Query, false, query);
+        operation.parameters.insert(header.description("The version that the record must have: `\"v7\"`."));
+        operation.parameters.insert(query.description("The same, where `If-Match` does not get through."));
+        let codes = [Code::BadRequest, Code::ValidationFailed, Code::VersionMismatch];
+        openapi::errors(operation, &codes);
     }
 }
 

@@ -1,38 +1,38 @@
 //! `/contacts` (contract §6).
 
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
-use super::body::{Body, BodyType};
-use super::conditions::{Expected, RecordId};
+use super::body::{Body, BodyType, MergePatch};
+use super::conditions::{Expected, RECORD, RecordId};
 use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
-use super::query::Query;
-use super::respond::{PageBody, Replied, Reply, Single};
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
+use super::respond::{Changed, Created, NoContent, PageBody, Replied, Reply, Restored, Single};
 use super::router::RouterExt as _;
-use crate::domain::{Contact, ContactFields, ContactPatch, NewContact, Resource, TenantId, Timestamp};
+use crate::domain::{
+    Allowed, Contact, ContactFields, ContactPatch, FieldRule, NewContact, Resource, TenantId, Timestamp,
+};
 use crate::store::contacts::{self, ContactFilter, ContactKey};
 use crate::store::trash;
 
 const COLLECTION: &str = "contacts";
-const SORT_KEYS: [(&str, ContactKey); 3] =
-    [("createdAt", ContactKey::CreatedAt), ("updatedAt", ContactKey::UpdatedAt), ("name", ContactKey::Name)];
-const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, name (≤ 3, - = descending)";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record = Router::with_path("{id}").read(get_contact).patch(update_contact).delete(delete_contact);
+    let record = Router::with_path(RECORD).read(get_contact).patch(update_contact).delete(delete_contact);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_contacts).post(create_contact).push(record);
-    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_contact);
+    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_contact);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A contact as clients see it: the origin's keys first and in its order, personal data masked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = Contact))]
 struct ContactOut {
     contact_id: String,
     tenant_id: TenantId,
@@ -87,22 +87,30 @@ impl ContactOut {
 }
 
 impl BodyType for ContactFields {
+    const NAME: &'static str = "Contact";
     const READ_ONLY: &'static [&'static str] =
         &["contactId", "tenantId", "createdAt", "updatedAt", "version"];
+
+    fn rules() -> Vec<FieldRule> {
+        Self::rules()
+    }
 }
 
-#[handler]
-async fn list_contacts(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<ContactOut>> {
-    let filter = filter(&mut query)?;
-    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
-    query.finish()?;
-    let page = ctx.read(async move |db| contacts::list(db, &filter, &request, list).await).await?;
+/// Lists contacts.
+#[endpoint(tags("contacts"))]
+async fn list_contacts(ctx: TenantCtx, query: ListQuery<ContactFilter>) -> ApiResult<PageBody<ContactOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
+    let page = ctx.read(async move |db| contacts::list(db, &filter, &page, hash).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|contact| ContactOut::new(contact, &view))))
 }
 
-#[handler]
-async fn create_contact(ctx: TenantCtx, body: Body<ContactFields>) -> ApiResult<Replied> {
+/// Creates a contact.
+#[endpoint(tags("contacts"))]
+async fn create_contact(
+    ctx: TenantCtx,
+    body: Body<ContactFields>,
+) -> ApiResult<Replied<Created<ContactOut>>> {
     let view = ctx.view();
     let new = NewContact::check(body.0, view.masking)?;
     ctx.write_child(Resource::Customer, async move |tx| {
@@ -112,19 +120,21 @@ async fn create_contact(ctx: TenantCtx, body: Body<ContactFields>) -> ApiResult<
     .await
 }
 
-#[handler]
+/// Gets a contact.
+#[endpoint(tags("contacts"))]
 async fn get_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<ContactOut>> {
     let contact: Contact = ctx.get(id).await?;
     Ok(Single { version: contact.version, body: ContactOut::new(contact, &ctx.view()) })
 }
 
-#[handler]
+/// Changes a contact.
+#[endpoint(tags("contacts"))]
 async fn update_contact(
     ctx: TenantCtx,
     id: RecordId,
     expected: Expected,
-    body: Body<ContactFields>,
-) -> ApiResult<Replied> {
+    body: MergePatch<ContactFields>,
+) -> ApiResult<Replied<Changed<ContactOut>>> {
     let view = ctx.view();
     let patch = ContactPatch::check(body.0, ctx.patch_checker())?;
     ctx.write_existing(Resource::Contact, async move |tx| {
@@ -134,8 +144,9 @@ async fn update_contact(
     .await
 }
 
-#[handler]
-async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+/// Puts a contact into the trash.
+#[endpoint(tags("contacts"))]
+async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Contact, async move |tx| {
         contacts::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
@@ -143,28 +154,39 @@ async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> Api
     .await
 }
 
-#[handler]
-async fn restore_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+/// Takes a contact out of the trash.
+#[endpoint(tags("contacts"))]
+async fn restore_contact(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied<Restored<ContactOut>>> {
     let view = ctx.view();
     ctx.write_existing(Resource::Contact, async move |tx| {
         let contact: Contact = trash::restore(tx, &id.0).await?;
         let contact = ContactOut::new(contact, &view);
-        Reply::changed(contact.version, &contact)
+        Reply::restored(contact.version, &contact)
     })
     .await
 }
 
-fn filter(query: &mut Query) -> ApiResult<ContactFilter> {
-    Ok(ContactFilter {
-        id: query.text("contactId"),
-        customer_id: query.text("customerId"),
-        owner_id: query.text("ownerId"),
-        role: query.text("role"),
-        department: query.text("department"),
-        is_primary: query.choice("isPrimary", "true, false", |word| word.parse().ok())?,
-        created_from: query.moment("createdFrom")?,
-        created_to: query.moment("createdTo")?,
-        updated_from: query.moment("updatedFrom")?,
-        updated_to: query.moment("updatedTo")?,
-    })
+impl ListFilter for ContactFilter {
+    type Key = ContactKey;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[
+        ("createdAt", ContactKey::CreatedAt),
+        ("updatedAt", ContactKey::UpdatedAt),
+        ("name", ContactKey::Name),
+    ];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        Ok(Self {
+            id: query.text("contactId"),
+            customer_id: query.text("customerId"),
+            owner_id: query.text("ownerId"),
+            role: query.text("role"),
+            department: query.text("department"),
+            is_primary: query
+                .choice("isPrimary", Allowed::Words(&["true", "false"]), |word| word.parse().ok())?,
+            created_from: query.moment("createdFrom")?,
+            created_to: query.moment("createdTo")?,
+            updated_from: query.moment("updatedFrom")?,
+            updated_to: query.moment("updatedTo")?,
+        })
+    }
 }

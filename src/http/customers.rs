@@ -1,47 +1,39 @@
 //! `/customers` (contract §6).
 
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
-use super::body::{Body, BodyType};
-use super::conditions::{Expected, RecordId};
+use super::body::{Body, BodyType, MergePatch};
+use super::conditions::{Expected, RECORD, RecordId};
 use super::error::{ApiError, ApiResult};
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
-use super::query::Query;
-use super::respond::{PageBody, Replied, Reply, Single};
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
+use super::respond::{Changed, Created, NoContent, PageBody, Replied, Reply, Restored, Single};
 use super::router::RouterExt as _;
 use crate::domain::{
-    Customer, CustomerFields, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Resource, TenantId,
-    Timestamp,
+    Customer, CustomerFields, CustomerPatch, CustomerStatus, FieldRule, Lifecycle, NewCustomer, Resource,
+    TenantId, Timestamp,
 };
 use crate::store::customers::{self, CustomerFilter, CustomerKey};
 use crate::store::trash;
 
 const COLLECTION: &str = "customers";
-const SORT_KEYS: [(&str, CustomerKey); 5] = [
-    ("createdAt", CustomerKey::CreatedAt),
-    ("updatedAt", CustomerKey::UpdatedAt),
-    ("name", CustomerKey::Name),
-    ("nextFollowUpAt", CustomerKey::NextFollowUpAt),
-    ("lastFollowUpAt", CustomerKey::LastFollowUpAt),
-];
-const SORT_KEYS_TEXT: &str =
-    "createdAt, updatedAt, name, nextFollowUpAt, lastFollowUpAt (≤ 3, - = descending)";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record = Router::with_path("{id}").read(get_customer).patch(update_customer).delete(delete_customer);
+    let record = Router::with_path(RECORD).read(get_customer).patch(update_customer).delete(delete_customer);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
-    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_customer);
+    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_customer);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A customer as clients see it: the origin's keys first and in its order, personal data masked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = Customer))]
 struct CustomerOut {
     customer_id: String,
     tenant_id: TenantId,
@@ -114,22 +106,33 @@ impl CustomerOut {
 }
 
 impl BodyType for CustomerFields {
+    const NAME: &'static str = "Customer";
     const READ_ONLY: &'static [&'static str] =
         &["customerId", "tenantId", "createdAt", "updatedAt", "nextFollowUpAt", "lastFollowUpAt", "version"];
+
+    fn rules() -> Vec<FieldRule> {
+        Self::rules()
+    }
 }
 
-#[handler]
-async fn list_customers(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<CustomerOut>> {
-    let filter = filter(&mut query)?;
-    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
-    query.finish()?;
-    let page = ctx.read(async move |db| customers::list(db, &filter, &request, list).await).await?;
+/// Lists customers.
+#[endpoint(tags("customers"))]
+async fn list_customers(
+    ctx: TenantCtx,
+    query: ListQuery<CustomerFilter>,
+) -> ApiResult<PageBody<CustomerOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
+    let page = ctx.read(async move |db| customers::list(db, &filter, &page, hash).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|customer| CustomerOut::new(customer, &view))))
 }
 
-#[handler]
-async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResult<Replied> {
+/// Creates a customer.
+#[endpoint(tags("customers"))]
+async fn create_customer(
+    ctx: TenantCtx,
+    body: Body<CustomerFields>,
+) -> ApiResult<Replied<Created<CustomerOut>>> {
     let view = ctx.view();
     let new = NewCustomer::check(body.0, ctx.user(), view.masking).map_err(ApiError::of_customer)?;
     ctx.write(async move |tx| {
@@ -139,19 +142,21 @@ async fn create_customer(ctx: TenantCtx, body: Body<CustomerFields>) -> ApiResul
     .await
 }
 
-#[handler]
+/// Gets a customer.
+#[endpoint(tags("customers"))]
 async fn get_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<CustomerOut>> {
     let customer: Customer = ctx.get(id).await?;
     Ok(Single { version: customer.version, body: CustomerOut::new(customer, &ctx.view()) })
 }
 
-#[handler]
+/// Changes a customer.
+#[endpoint(tags("customers"))]
 async fn update_customer(
     ctx: TenantCtx,
     id: RecordId,
     expected: Expected,
-    body: Body<CustomerFields>,
-) -> ApiResult<Replied> {
+    body: MergePatch<CustomerFields>,
+) -> ApiResult<Replied<Changed<CustomerOut>>> {
     let view = ctx.view();
     let patch = CustomerPatch::check(body.0, ctx.patch_checker()).map_err(ApiError::of_customer)?;
     ctx.write_existing(Resource::Customer, async move |tx| {
@@ -161,8 +166,9 @@ async fn update_customer(
     .await
 }
 
-#[handler]
-async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+/// Puts a customer into the trash.
+#[endpoint(tags("customers"))]
+async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Customer, async move |tx| {
         customers::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
@@ -170,30 +176,44 @@ async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> Ap
     .await
 }
 
-#[handler]
-async fn restore_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+/// Takes a customer out of the trash.
+#[endpoint(tags("customers"))]
+async fn restore_customer(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied<Restored<CustomerOut>>> {
     let view = ctx.view();
     ctx.write_existing(Resource::Customer, async move |tx| {
         let customer: Customer = trash::restore(tx, &id.0).await?;
         let customer = CustomerOut::new(customer, &view);
-        Reply::changed(customer.version, &customer)
+        Reply::restored(customer.version, &customer)
     })
     .await
 }
 
-fn filter(query: &mut Query) -> ApiResult<CustomerFilter> {
-    Ok(CustomerFilter {
-        id: query.text("customerId"),
-        owner_id: query.text("ownerId"),
-        status: query.choice("status", "1, 2", |code| CustomerStatus::from_code(code.parse().ok()?))?,
-        lifecycle: query.choice("lifecycle", "lead, prospect, customer, churned", Lifecycle::from_word)?,
-        level: query.text("level"),
-        source: query.text("source"),
-        industry: query.text("industry"),
-        region: query.text("region"),
-        created_from: query.moment("createdFrom")?,
-        created_to: query.moment("createdTo")?,
-        updated_from: query.moment("updatedFrom")?,
-        updated_to: query.moment("updatedTo")?,
-    })
+impl ListFilter for CustomerFilter {
+    type Key = CustomerKey;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[
+        ("createdAt", CustomerKey::CreatedAt),
+        ("updatedAt", CustomerKey::UpdatedAt),
+        ("name", CustomerKey::Name),
+        ("nextFollowUpAt", CustomerKey::NextFollowUpAt),
+        ("lastFollowUpAt", CustomerKey::LastFollowUpAt),
+    ];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        Ok(Self {
+            id: query.text("customerId"),
+            owner_id: query.text("ownerId"),
+            status: query.choice("status", CustomerStatus::ALLOWED, |code| {
+                CustomerStatus::from_code(code.parse().ok()?)
+            })?,
+            lifecycle: query.choice("lifecycle", Lifecycle::ALLOWED, Lifecycle::from_word)?,
+            level: query.text("level"),
+            source: query.text("source"),
+            industry: query.text("industry"),
+            region: query.text("region"),
+            created_from: query.moment("createdFrom")?,
+            created_to: query.moment("createdTo")?,
+            updated_from: query.moment("updatedFrom")?,
+            updated_to: query.moment("updatedTo")?,
+        })
+    }
 }

@@ -3,15 +3,16 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use salvo::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use salvo::http::{HeaderValue, Request, ResBody, Response, StatusCode};
 use salvo::{Depot, FlowCtrl, Handler, async_trait};
+
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::messages::Message;
@@ -22,6 +23,11 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
 /// Bodies of this many bytes or more go out chunked: the platform's gateway cuts off longer ones that declare a length.
 const CHUNKED_FROM: usize = 256;
+
+/// The most that is read of a body that nobody wants, for how long, and how long at most until the next piece.
+const READ_AWAY_MAX: usize = 16 << 20;
+const READ_AWAY_LIMIT: Duration = Duration::from_secs(5);
+const READ_AWAY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Ids and timing, panic guard, error envelope, headers of every answer, framing.
 #[derive(Debug)]
@@ -56,6 +62,7 @@ impl Handler for Edge {
         if !state.content_length {
             chunk(response);
         }
+        read_away(request).await;
         let elapsed = start.elapsed();
         let headers = response.headers_mut();
         headers.insert(
@@ -68,7 +75,7 @@ impl Handler for Edge {
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         }
-        headers.insert(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
+        headers.append(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         state.metrics.request(request.method().as_str(), status.as_u16(), elapsed);
         tracing::info!(
@@ -89,6 +96,26 @@ fn contradicts_itself(request: &Request) -> bool {
     let headers = request.headers();
     headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
         || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+}
+
+/// Reads what is left of a refused body: a client that still sends would meet a reset, and not see the answer.
+async fn read_away(request: &mut Request) {
+    if request.headers().contains_key(EXPECT) {
+        return; // the client waits for our word before it sends
+    }
+    let body = request.body_mut();
+    let read = async {
+        let mut left = READ_AWAY_MAX;
+        while let Ok(Some(Ok(frame))) = timeout(READ_AWAY_PAUSE, body.next()).await {
+            let length = frame.data_ref().map_or(0, |data| data.len());
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever sends more, or more slowly, does get the reset.
+    let _in_time = timeout(READ_AWAY_LIMIT, read).await;
 }
 
 /// Takes the length off longer bodies.

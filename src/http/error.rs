@@ -6,11 +6,13 @@ use std::time::Duration;
 use salvo::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
 use salvo::{Depot, Writer, async_trait};
+use salvo_oapi::schema::AdditionalProperties;
+use salvo_oapi::{Array, Components, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
 use super::messages::{Language, Message, problem};
-use super::respond;
 use super::trace::RequestIds;
+use super::{openapi, respond};
 use crate::domain::{FieldError, Invalid, InvalidCursor, Problem, Resource, Violation};
 use crate::identity::Denied;
 use crate::tenancy::{OpenError, StoreError, Unavailable};
@@ -18,70 +20,55 @@ use crate::tenancy::{OpenError, StoreError, Unavailable};
 /// The result of a handler or an extractor.
 pub(super) type ApiResult<T> = Result<T, ApiError>;
 
-/// A stable word that a program can act on. Its status is fixed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    BadRequest,
-    ValidationFailed,
-    UnknownParameter,
-    BusinessRuleViolation,
-    MaskedValue,
-    InvalidCursor,
-    InvalidTenantId,
-    Unauthorized,
-    Forbidden,
-    TenantMismatch,
-    NotFound,
-    TenantNotFound,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    IdempotentConflict,
-    IdempotentInProgress,
-    StateConflict,
-    VersionMismatch,
-    TenantUnavailable,
-    RateLimit,
-    InternalError,
-    AuthUnavailable,
-    ServiceUnavailable,
+macro_rules! codes {
+    ($($code:ident = $status:ident $word:literal,)+) => {
+        /// A stable word that a program can act on. Its status is fixed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Code { $($code),+ }
+
+        impl Code {
+            /// All there are.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$code),+];
+
+            /// The status and the word.
+            pub(super) fn parts(self) -> (StatusCode, &'static str) {
+                match self { $(Self::$code => (StatusCode::$status, $word)),+ }
+            }
+        }
+    };
 }
 
-impl Code {
-    fn parts(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
-            Self::ValidationFailed => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
-            Self::UnknownParameter => (StatusCode::BAD_REQUEST, "UNKNOWN_PARAMETER"),
-            Self::BusinessRuleViolation => (StatusCode::BAD_REQUEST, "BUSINESS_RULE_VIOLATION"),
-            Self::MaskedValue => (StatusCode::BAD_REQUEST, "MASKED_VALUE"),
-            Self::InvalidCursor => (StatusCode::BAD_REQUEST, "INVALID_CURSOR"),
-            Self::InvalidTenantId => (StatusCode::BAD_REQUEST, "INVALID_TENANT_ID"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
-            Self::TenantMismatch => (StatusCode::FORBIDDEN, "TENANT_MISMATCH"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            Self::TenantNotFound => (StatusCode::NOT_FOUND, "TENANT_NOT_FOUND"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
-            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
-            Self::IdempotentConflict => (StatusCode::CONFLICT, "IDEMPOTENT_CONFLICT"),
-            Self::IdempotentInProgress => (StatusCode::CONFLICT, "IDEMPOTENT_IN_PROGRESS"),
-            Self::StateConflict => (StatusCode::CONFLICT, "STATE_CONFLICT"),
-            Self::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH"),
-            Self::TenantUnavailable => (StatusCode::LOCKED, "TENANT_UNAVAILABLE"),
-            Self::RateLimit => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT"),
-            Self::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
-            Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "AUTH_UNAVAILABLE"),
-            Self::ServiceUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
-        }
-    }
+codes! {
+    BadRequest = BAD_REQUEST "BAD_REQUEST",
+    ValidationFailed = BAD_REQUEST "VALIDATION_FAILED",
+    UnknownParameter = BAD_REQUEST "UNKNOWN_PARAMETER",
+    BusinessRuleViolation = BAD_REQUEST "BUSINESS_RULE_VIOLATION",
+    MaskedValue = BAD_REQUEST "MASKED_VALUE",
+    InvalidCursor = BAD_REQUEST "INVALID_CURSOR",
+    InvalidTenantId = BAD_REQUEST "INVALID_TENANT_ID",
+    Unauthorized = UNAUTHORIZED "UNAUTHORIZED",
+    Forbidden = FORBIDDEN "FORBIDDEN",
+    TenantMismatch = FORBIDDEN "TENANT_MISMATCH",
+    NotFound = NOT_FOUND "NOT_FOUND",
+    TenantNotFound = NOT_FOUND "TENANT_NOT_FOUND",
+    MethodNotAllowed = METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED",
+    PayloadTooLarge = PAYLOAD_TOO_LARGE "PAYLOAD_TOO_LARGE",
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_MEDIA_TYPE",
+    IdempotentConflict = CONFLICT "IDEMPOTENT_CONFLICT",
+    IdempotentInProgress = CONFLICT "IDEMPOTENT_IN_PROGRESS",
+    StateConflict = CONFLICT "STATE_CONFLICT",
+    VersionMismatch = PRECONDITION_FAILED "VERSION_MISMATCH",
+    TenantUnavailable = LOCKED "TENANT_UNAVAILABLE",
+    RateLimit = TOO_MANY_REQUESTS "RATE_LIMIT",
+    InternalError = INTERNAL_SERVER_ERROR "INTERNAL_ERROR",
+    AuthUnavailable = SERVICE_UNAVAILABLE "AUTH_UNAVAILABLE",
+    ServiceUnavailable = SERVICE_UNAVAILABLE "SERVICE_UNAVAILABLE",
 }
 
 /// The envelope.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
+pub(super) struct ErrorBody<'a> {
     code: &'static str,
     message: String,
     details: String,
@@ -99,6 +86,35 @@ struct FieldErrorBody {
     field: String,
     code: &'static str,
     message: String,
+}
+
+impl ErrorBody<'_> {
+    /// The name of its schema.
+    pub(super) const NAME: &'static str = "Error";
+
+    /// Its schema.
+    pub(super) fn schema() -> Object {
+        let codes = openapi::text().enum_values(Code::ALL.iter().map(|code| code.parts().1));
+        let required: [(&str, Object); 4] = [
+            ("code", codes.description("A stable word that a program can act on.")),
+            ("message", openapi::text().description("A sentence for a person.")),
+            ("details", openapi::text()),
+            ("requestId", openapi::text().description("As `X-Request-ID`.")),
+        ];
+        let body = required
+            .into_iter()
+            .fold(Object::new(), |body, (name, schema)| body.property(name, schema).required(name));
+        let field = ["field", "code", "message"]
+            .into_iter()
+            .fold(Object::new(), |field, name| field.property(name, openapi::text()).required(name));
+        let existing = Object::new().description("The id of the record in the way.");
+        body.property("errors", Array::new().items(field).description("What is wrong, field by field."))
+            .property(
+                "existing",
+                existing.additional_properties(AdditionalProperties::RefOr(openapi::text().into())),
+            )
+            .property("retryAfter", openapi::text().description("Seconds, as `Retry-After`."))
+    }
 }
 
 /// An error answer. Holds nothing that the client may not see.
@@ -205,6 +221,11 @@ fn problem_code(problem: Problem) -> &'static str {
         Problem::Contradicts(_) => "CONTRADICTION",
         Problem::Unknown => "UNKNOWN_FIELD",
     }
+}
+
+impl EndpointOutRegister for ApiError {
+    /// Nothing: whatever can fail documents its own errors.
+    fn register(_: &mut Components, _: &mut Operation) {}
 }
 
 #[async_trait]

@@ -1,42 +1,39 @@
 //! `/follow-ups` (contract §6).
 
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
-use super::body::{Body, BodyType};
-use super::conditions::{Expected, RecordId};
+use super::body::{Body, BodyType, MergePatch};
+use super::conditions::{Expected, RECORD, RecordId};
 use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
-use super::query::Query;
-use super::respond::{PageBody, Replied, Reply, Single};
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
+use super::respond::{Changed, Created, NoContent, PageBody, Replied, Reply, Restored, Single};
 use super::router::RouterExt as _;
-use crate::domain::{FollowUp, FollowUpFields, FollowUpPatch, NewFollowUp, Resource, TenantId, Timestamp};
+use crate::domain::{
+    FieldRule, FollowUp, FollowUpFields, FollowUpPatch, NewFollowUp, Resource, TenantId, Timestamp,
+};
 use crate::store::follow_ups::{self, FollowUpFilter, FollowUpKey};
 use crate::store::trash;
 
 const COLLECTION: &str = "follow-ups";
-const SORT_KEYS: [(&str, FollowUpKey); 3] = [
-    ("createdAt", FollowUpKey::CreatedAt),
-    ("updatedAt", FollowUpKey::UpdatedAt),
-    ("occurredAt", FollowUpKey::OccurredAt),
-];
-const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, occurredAt (≤ 3, - = descending)";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
     let record =
-        Router::with_path("{id}").read(get_follow_up).patch(update_follow_up).delete(delete_follow_up);
+        Router::with_path(RECORD).read(get_follow_up).patch(update_follow_up).delete(delete_follow_up);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_follow_ups).post(create_follow_up).push(record);
-    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_follow_up);
+    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_follow_up);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// A follow-up as clients see it: the origin's keys first and in its order; its ids are `""` when absent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = FollowUp))]
 struct FollowUpOut {
     follow_up_id: String,
     tenant_id: TenantId,
@@ -88,22 +85,33 @@ impl FollowUpOut {
 }
 
 impl BodyType for FollowUpFields {
+    const NAME: &'static str = "FollowUp";
     const READ_ONLY: &'static [&'static str] =
         &["followUpId", "tenantId", "createdAt", "updatedAt", "version"];
+
+    fn rules() -> Vec<FieldRule> {
+        Self::rules()
+    }
 }
 
-#[handler]
-async fn list_follow_ups(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<FollowUpOut>> {
-    let filter = filter(&mut query)?;
-    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
-    query.finish()?;
-    let page = ctx.read(async move |db| follow_ups::list(db, &filter, &request, list).await).await?;
+/// Lists follow-ups.
+#[endpoint(tags("follow-ups"))]
+async fn list_follow_ups(
+    ctx: TenantCtx,
+    query: ListQuery<FollowUpFilter>,
+) -> ApiResult<PageBody<FollowUpOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
+    let page = ctx.read(async move |db| follow_ups::list(db, &filter, &page, hash).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|follow_up| FollowUpOut::new(follow_up, &view))))
 }
 
-#[handler]
-async fn create_follow_up(ctx: TenantCtx, body: Body<FollowUpFields>) -> ApiResult<Replied> {
+/// Creates a follow-up.
+#[endpoint(tags("follow-ups"))]
+async fn create_follow_up(
+    ctx: TenantCtx,
+    body: Body<FollowUpFields>,
+) -> ApiResult<Replied<Created<FollowUpOut>>> {
     let view = ctx.view();
     let new = NewFollowUp::check(body.0, ctx.user(), ctx.time_zone())?;
     ctx.write(async move |tx| {
@@ -113,19 +121,21 @@ async fn create_follow_up(ctx: TenantCtx, body: Body<FollowUpFields>) -> ApiResu
     .await
 }
 
-#[handler]
+/// Gets a follow-up.
+#[endpoint(tags("follow-ups"))]
 async fn get_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<FollowUpOut>> {
     let follow_up: FollowUp = ctx.get(id).await?;
     Ok(Single { version: follow_up.version, body: FollowUpOut::new(follow_up, &ctx.view()) })
 }
 
-#[handler]
+/// Changes a follow-up.
+#[endpoint(tags("follow-ups"))]
 async fn update_follow_up(
     ctx: TenantCtx,
     id: RecordId,
     expected: Expected,
-    body: Body<FollowUpFields>,
-) -> ApiResult<Replied> {
+    body: MergePatch<FollowUpFields>,
+) -> ApiResult<Replied<Changed<FollowUpOut>>> {
     let view = ctx.view();
     let patch = FollowUpPatch::check(body.0, ctx.patch_checker(), ctx.time_zone())?;
     ctx.write_existing(Resource::FollowUp, async move |tx| {
@@ -135,8 +145,9 @@ async fn update_follow_up(
     .await
 }
 
-#[handler]
-async fn delete_follow_up(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+/// Puts a follow-up into the trash.
+#[endpoint(tags("follow-ups"))]
+async fn delete_follow_up(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::FollowUp, async move |tx| {
         follow_ups::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
@@ -144,30 +155,40 @@ async fn delete_follow_up(ctx: TenantCtx, id: RecordId, expected: Expected) -> A
     .await
 }
 
-#[handler]
-async fn restore_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+/// Takes a follow-up out of the trash.
+#[endpoint(tags("follow-ups"))]
+async fn restore_follow_up(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied<Restored<FollowUpOut>>> {
     let view = ctx.view();
     ctx.write_existing(Resource::FollowUp, async move |tx| {
         let follow_up: FollowUp = trash::restore(tx, &id.0).await?;
         let follow_up = FollowUpOut::new(follow_up, &view);
-        Reply::changed(follow_up.version, &follow_up)
+        Reply::restored(follow_up.version, &follow_up)
     })
     .await
 }
 
-fn filter(query: &mut Query) -> ApiResult<FollowUpFilter> {
-    Ok(FollowUpFilter {
-        id: query.text("followUpId"),
-        customer_id: query.text("customerId"),
-        opportunity_id: query.text("opportunityId"),
-        contact_id: query.text("contactId"),
-        owner_id: query.text("ownerId"),
-        follow_up_type: query.text("followUpType"),
-        occurred_from: query.moment("occurredFrom")?,
-        occurred_to: query.moment("occurredTo")?,
-        created_from: query.moment("createdFrom")?,
-        created_to: query.moment("createdTo")?,
-        updated_from: query.moment("updatedFrom")?,
-        updated_to: query.moment("updatedTo")?,
-    })
+impl ListFilter for FollowUpFilter {
+    type Key = FollowUpKey;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[
+        ("createdAt", FollowUpKey::CreatedAt),
+        ("updatedAt", FollowUpKey::UpdatedAt),
+        ("occurredAt", FollowUpKey::OccurredAt),
+    ];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        Ok(Self {
+            id: query.text("followUpId"),
+            customer_id: query.text("customerId"),
+            opportunity_id: query.text("opportunityId"),
+            contact_id: query.text("contactId"),
+            owner_id: query.text("ownerId"),
+            follow_up_type: query.text("followUpType"),
+            occurred_from: query.moment("occurredFrom")?,
+            occurred_to: query.moment("occurredTo")?,
+            created_from: query.moment("createdFrom")?,
+            created_to: query.moment("createdTo")?,
+            updated_from: query.moment("updatedFrom")?,
+            updated_to: query.moment("updatedTo")?,
+        })
+    }
 }

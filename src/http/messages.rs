@@ -54,7 +54,7 @@ pub(super) enum Message {
     TooLarge,
     ParameterUnknown { name: String, nearest: String },
     ParameterTwice(String),
-    ParameterInvalid { name: String, allowed: &'static str },
+    ParameterInvalid { name: String, allowed: String },
     PageAndCursor,
     PageTooDeep,
     CursorInvalid,

@@ -13,6 +13,7 @@ mod error;
 mod follow_ups;
 mod json;
 mod messages;
+mod openapi;
 mod opportunities;
 mod payload;
 mod protected;
@@ -27,6 +28,7 @@ mod trash;
 use std::sync::Arc;
 
 use salvo::{Router, Service};
+use serde_json::Value;
 
 use self::protected::Protected;
 use self::router::RouterExt as _;
@@ -35,12 +37,25 @@ pub use self::state::{Readiness, State};
 /// The service: all routes and hoops over `state`.
 #[must_use]
 pub fn service(state: Arc<State>, compress: bool) -> Service {
+    let service = Service::new(routes());
+    let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
+    service.hoop(edge::Edge(state))
+}
+
+/// The API document, OpenAPI 3.1.
+#[must_use]
+pub fn document() -> &'static Value {
+    &openapi::DOCUMENT
+}
+
+fn routes() -> Router {
     let public = Router::new()
         .push(Router::new().read(public::root))
         .push(Router::with_path("health").read(public::health))
         .push(Router::with_path("health/live").read(public::live))
         .push(Router::with_path("health/ready").read(public::ready))
-        .push(Router::with_path("metrics").read(public::metrics));
+        .push(Router::with_path("metrics").read(public::metrics))
+        .push(Router::with_path("openapi.json").read(public::openapi));
     let protected = Router::new()
         .hoop(Protected)
         .push(customers::routes())
@@ -49,7 +64,5 @@ pub fn service(state: Arc<State>, compress: bool) -> Service {
         .push(follow_ups::routes())
         .push(trash::routes())
         .push(audit_logs::routes());
-    let service = Service::new(Router::new().push(public).push(protected));
-    let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
-    service.hoop(edge::Edge(state))
+    Router::new().push(public).push(protected)
 }

@@ -1,47 +1,42 @@
 //! `/opportunities` (contract §6).
 
 use chrono::NaiveDate;
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
-use super::body::{Body, BodyType};
-use super::conditions::{Expected, RecordId};
+use super::body::{Body, BodyType, MergePatch};
+use super::conditions::{Expected, RECORD, RecordId};
 use super::error::ApiResult;
+use super::openapi::Date;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
-use super::query::Query;
-use super::respond::{PageBody, Replied, Reply, Single};
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
+use super::respond::{Changed, Created, NoContent, PageBody, Replied, Reply, Restored, Single};
 use super::router::RouterExt as _;
 use crate::domain::{
-    Currency, DealStatus, NewOpportunity, Opportunity, OpportunityFields, OpportunityPatch, Resource, Stage,
-    Standing, TenantId, Timestamp,
+    Allowed, Currency, DealStatus, FieldRule, NewOpportunity, Opportunity, OpportunityFields,
+    OpportunityPatch, Resource, Stage, Standing, TenantId, Timestamp,
 };
 use crate::store::opportunities::{self, OpportunityFilter, OpportunityKey};
 use crate::store::trash;
 
 const COLLECTION: &str = "opportunities";
-const SORT_KEYS: [(&str, OpportunityKey); 4] = [
-    ("createdAt", OpportunityKey::CreatedAt),
-    ("updatedAt", OpportunityKey::UpdatedAt),
-    ("amountCents", OpportunityKey::AmountCents),
-    ("expectedCloseDate", OpportunityKey::ExpectedCloseDate),
-];
-const SORT_KEYS_TEXT: &str = "createdAt, updatedAt, amountCents, expectedCloseDate (≤ 3, - = descending)";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
     let record =
-        Router::with_path("{id}").read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
+        Router::with_path(RECORD).read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_opportunities).post(create_opportunity).push(record);
-    let restore = Router::with_path("{id}/restore").hoop(Payload::ACTION).post(restore_opportunity);
+    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_opportunity);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
 /// An opportunity as clients see it: the origin's keys first and in its order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = Opportunity))]
 struct OpportunityOut {
     opportunity_id: String,
     tenant_id: TenantId,
@@ -56,6 +51,7 @@ struct OpportunityOut {
     owner_id: String,
     probability_pct: i64,
     weighted_cents: i64,
+    #[salvo(schema(value_type = Option<Date>))]
     expected_close_date: Option<NaiveDate>,
     closed_at: Option<Timestamp>,
     lost_reason: Option<String>,
@@ -104,6 +100,7 @@ impl OpportunityOut {
 }
 
 impl BodyType for OpportunityFields {
+    const NAME: &'static str = "Opportunity";
     const READ_ONLY: &'static [&'static str] = &[
         "opportunityId",
         "tenantId",
@@ -114,20 +111,30 @@ impl BodyType for OpportunityFields {
         "stageName",
         "version",
     ];
+
+    fn rules() -> Vec<FieldRule> {
+        Self::rules()
+    }
 }
 
-#[handler]
-async fn list_opportunities(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<OpportunityOut>> {
-    let filter = filter(&mut query)?;
-    let (request, list) = query.page(ctx.tenant(), &SORT_KEYS, SORT_KEYS_TEXT)?;
-    query.finish()?;
-    let page = ctx.read(async move |db| opportunities::list(db, &filter, &request, list).await).await?;
+/// Lists opportunities.
+#[endpoint(tags("opportunities"))]
+async fn list_opportunities(
+    ctx: TenantCtx,
+    query: ListQuery<OpportunityFilter>,
+) -> ApiResult<PageBody<OpportunityOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
+    let page = ctx.read(async move |db| opportunities::list(db, &filter, &page, hash).await).await?;
     let view = ctx.view();
     Ok(PageBody(page.map(|opportunity| OpportunityOut::new(opportunity, &view))))
 }
 
-#[handler]
-async fn create_opportunity(ctx: TenantCtx, body: Body<OpportunityFields>) -> ApiResult<Replied> {
+/// Creates an opportunity.
+#[endpoint(tags("opportunities"))]
+async fn create_opportunity(
+    ctx: TenantCtx,
+    body: Body<OpportunityFields>,
+) -> ApiResult<Replied<Created<OpportunityOut>>> {
     let view = ctx.view();
     let new = NewOpportunity::check(body.0, ctx.user())?;
     ctx.write_child(Resource::Customer, async move |tx| {
@@ -137,19 +144,21 @@ async fn create_opportunity(ctx: TenantCtx, body: Body<OpportunityFields>) -> Ap
     .await
 }
 
-#[handler]
+/// Gets an opportunity.
+#[endpoint(tags("opportunities"))]
 async fn get_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Single<OpportunityOut>> {
     let opportunity: Opportunity = ctx.get(id).await?;
     Ok(Single { version: opportunity.version, body: OpportunityOut::new(opportunity, &ctx.view()) })
 }
 
-#[handler]
+/// Changes an opportunity.
+#[endpoint(tags("opportunities"))]
 async fn update_opportunity(
     ctx: TenantCtx,
     id: RecordId,
     expected: Expected,
-    body: Body<OpportunityFields>,
-) -> ApiResult<Replied> {
+    body: MergePatch<OpportunityFields>,
+) -> ApiResult<Replied<Changed<OpportunityOut>>> {
     let view = ctx.view();
     let patch = OpportunityPatch::check(body.0, ctx.patch_checker())?;
     ctx.write_existing(Resource::Opportunity, async move |tx| {
@@ -160,8 +169,13 @@ async fn update_opportunity(
     .await
 }
 
-#[handler]
-async fn delete_opportunity(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied> {
+/// Puts an opportunity into the trash.
+#[endpoint(tags("opportunities"))]
+async fn delete_opportunity(
+    ctx: TenantCtx,
+    id: RecordId,
+    expected: Expected,
+) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Opportunity, async move |tx| {
         opportunities::delete(tx, &id.0, expected.0).await?;
         Ok(Reply::no_content())
@@ -169,31 +183,43 @@ async fn delete_opportunity(ctx: TenantCtx, id: RecordId, expected: Expected) ->
     .await
 }
 
-#[handler]
-async fn restore_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied> {
+/// Takes an opportunity out of the trash.
+#[endpoint(tags("opportunities"))]
+async fn restore_opportunity(ctx: TenantCtx, id: RecordId) -> ApiResult<Replied<Restored<OpportunityOut>>> {
     let view = ctx.view();
     ctx.write_existing(Resource::Opportunity, async move |tx| {
         let opportunity: Opportunity = trash::restore(tx, &id.0).await?;
         let opportunity = OpportunityOut::new(opportunity, &view);
-        Reply::changed(opportunity.version, &opportunity)
+        Reply::restored(opportunity.version, &opportunity)
     })
     .await
 }
 
-fn filter(query: &mut Query) -> ApiResult<OpportunityFilter> {
-    let day = |text: &str| text.parse::<NaiveDate>().ok().map(|day| day.to_string());
-    Ok(OpportunityFilter {
-        id: query.text("opportunityId"),
-        customer_id: query.text("customerId"),
-        owner_id: query.text("ownerId"),
-        stage: query.choice("stage", "1, 2, 3, 4, 5, 6", |code| Stage::from_code(code.parse().ok()?))?,
-        status: query.choice("status", "1, 2, 3", |code| DealStatus::from_code(code.parse().ok()?))?,
-        currency: query.choice("currency", "ISO 4217 (CNY, USD, …)", Currency::parse)?,
-        close_from: query.choice("expectedCloseFrom", "YYYY-MM-DD", day)?,
-        close_to: query.choice("expectedCloseTo", "YYYY-MM-DD", day)?,
-        created_from: query.moment("createdFrom")?,
-        created_to: query.moment("createdTo")?,
-        updated_from: query.moment("updatedFrom")?,
-        updated_to: query.moment("updatedTo")?,
-    })
+impl ListFilter for OpportunityFilter {
+    type Key = OpportunityKey;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[
+        ("createdAt", OpportunityKey::CreatedAt),
+        ("updatedAt", OpportunityKey::UpdatedAt),
+        ("amountCents", OpportunityKey::AmountCents),
+        ("expectedCloseDate", OpportunityKey::ExpectedCloseDate),
+    ];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        let day = |text: &str| text.parse::<NaiveDate>().ok().map(|day| day.to_string());
+        Ok(Self {
+            id: query.text("opportunityId"),
+            customer_id: query.text("customerId"),
+            owner_id: query.text("ownerId"),
+            stage: query.choice("stage", Stage::ALLOWED, |code| Stage::from_code(code.parse().ok()?))?,
+            status: query
+                .choice("status", DealStatus::ALLOWED, |code| DealStatus::from_code(code.parse().ok()?))?,
+            currency: query.choice("currency", Allowed::CURRENCY, Currency::parse)?,
+            close_from: query.choice("expectedCloseFrom", Allowed::DATE, day)?,
+            close_to: query.choice("expectedCloseTo", Allowed::DATE, day)?,
+            created_from: query.moment("createdFrom")?,
+            created_to: query.moment("createdTo")?,
+            updated_from: query.moment("updatedFrom")?,
+            updated_to: query.moment("updatedTo")?,
+        })
+    }
 }

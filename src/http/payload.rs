@@ -1,7 +1,8 @@
 //! What a writing request must bring along: media type, size, request id, JSON (contract §2, in the order of its checks).
 
+use futures_util::StreamExt as _;
 use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use salvo::http::{Method, ParseError, Request, Response};
+use salvo::http::{Method, Request, Response};
 use salvo::{Depot, FlowCtrl, Handler, Writer as _, async_trait};
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +12,7 @@ use super::messages::Message;
 use super::trace::Key;
 use crate::tenancy::IdempotencyKey;
 
-/// A hoop that reads and checks the body of POST, PUT and PATCH, and the request id of all writes.
+/// A hoop that reads and checks the body of a write, which a DELETE and an action may leave out, and its request id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Payload {
     max_size: usize,
@@ -72,41 +73,39 @@ impl Handler for Payload {
 
 impl Payload {
     async fn read(self, request: &mut Request) -> ApiResult<(Option<JsonBody>, Option<RequestKey>)> {
-        let has_body = match *request.method() {
-            Method::POST | Method::PUT | Method::PATCH => true,
-            Method::DELETE => false,
+        let deletes = match *request.method() {
+            Method::POST | Method::PUT | Method::PATCH => false,
+            Method::DELETE => true,
             _ => return Ok((None, None)),
         };
-        let bytes = if self.is_action && has_body {
+        let bytes = if self.is_action || deletes {
             let bytes = self.read_bytes(request).await?;
-            if bytes.is_empty() {
-                b"{}".to_vec()
-            } else {
-                check_media_type(request)?;
-                bytes
+            match check_media_type(request) {
+                Err(_) if deletes => Vec::new(), // nobody asked for a body
+                Err(error) if !bytes.is_empty() => return Err(error),
+                _ => bytes,
             }
-        } else if has_body {
+        } else {
             check_media_type(request)?;
             self.read_bytes(request).await?
-        } else {
-            Vec::new()
         };
         let id = match Key::of(request.headers()) {
             Key::Valid(id) => Some(id.to_owned()),
-            Key::Absent if !has_body || self.is_action => None,
+            Key::Absent if deletes || self.is_action => None,
             Key::Absent => {
                 let method = request.method().as_str().to_owned();
                 return Err(ApiError::bad_request(Message::RequestIdRequired(method)));
             }
-            Key::Invalid if !has_body => None,
+            Key::Invalid if deletes => None,
             Key::Invalid => return Err(ApiError::bad_request(Message::RequestIdInvalid)),
         };
-        let body = if has_body {
-            let json = StrictJson::parse(&bytes).map_err(|_| ApiError::bad_request(Message::BodyNotJson))?;
-            Some(JsonBody(json))
-        } else {
-            None
+        let body = match &*bytes {
+            [] if deletes => None,
+            [] if self.is_action => Some(&b"{}"[..]),
+            bytes => Some(bytes),
         };
+        let body = body.map(StrictJson::parse).transpose();
+        let body = body.map_err(|_| ApiError::bad_request(Message::BodyNotJson))?.map(JsonBody);
         let key = id.map(|id| request_key(request, &id, body.as_ref()));
         Ok((body, key))
     }
@@ -118,11 +117,17 @@ impl Payload {
         if declared.is_some_and(|length| length > self.max_size as u64) {
             return Err(too_large());
         }
-        match request.payload_with_max_size(self.max_size).await {
-            Ok(bytes) => Ok(bytes.to_vec()),
-            Err(ParseError::PayloadTooLarge) => Err(too_large()),
-            Err(_) => Err(ApiError::bad_request(Message::BodyUnreadable)),
+        let mut bytes = Vec::new();
+        while let Some(frame) = request.body_mut().next().await {
+            let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() + data.len() > self.max_size {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(data);
+            }
         }
+        Ok(bytes)
     }
 }
 

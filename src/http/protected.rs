@@ -8,19 +8,24 @@ use salvo::extract::Metadata;
 use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
+use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, SecurityRequirement};
 
 use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
+use super::openapi;
 use super::payload::RequestKey;
 use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::config::{Idempotency, PatchNull};
-use crate::domain::{Checker, Masking, Resource, Scope, TenantId, Timestamp, Violation};
+use crate::domain::{Allowed, Checker, Masking, Resource, Scope, TenantId, Timestamp, Violation};
 use crate::identity::{Credentials, Principal, Role};
 use crate::store::{self, Record};
 use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
+
+const SCOPES: Allowed = Allowed::Words(&["self", "all"]);
+const LANGUAGES: Allowed = Allowed::Words(&["zh", "en"]);
 
 /// The hoop of the protected branch: settles identity, then role and tenant. Opens nothing.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +155,65 @@ impl<'ex> Extractible<'ex> for TenantCtx {
     }
 }
 
+/// A caller who is a manager or an administrator. Ask for it before anything that depends on the request's content.
+#[derive(Debug)]
+pub(super) struct Manager;
+
+impl<'ex> Extractible<'ex> for Manager {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("Manager");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+        match depot.get_typed::<Admitted>().map(|admitted| admitted.principal.role) {
+            Ok(Role::Admin | Role::Manager) => Ok(Self),
+            _ => Err(ApiError::new(Code::Forbidden, Message::ManagersOnly)),
+        }
+    }
+}
+
+impl EndpointArgRegister for Manager {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        openapi::errors(operation, &[Code::Forbidden]);
+    }
+}
+
+impl EndpointArgRegister for TenantCtx {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        operation.securities = Some(vec![SecurityRequirement::new(openapi::BEARER, [""; 0])]);
+        let tenant = openapi::text().max_length(64).pattern("^[A-Za-z0-9_][A-Za-z0-9._:@~-]{0,63}$");
+        let parameters = [
+            openapi::parameter("X-Tenant-Id", ParameterIn::Header, false, tenant)
+                .description("The tenant; that of the caller if absent."),
+            openapi::parameter("X-Data-Scope", ParameterIn::Header, false, openapi::values(Some(SCOPES)))
+                .description("`self` narrows the request to the caller's own records."),
+            openapi::parameter("scope", ParameterIn::Query, false, openapi::values(Some(SCOPES)))
+                .description("As `X-Data-Scope`."),
+            openapi::parameter("lang", ParameterIn::Query, false, openapi::values(Some(LANGUAGES)))
+                .description("The language of messages."),
+        ];
+        for parameter in parameters {
+            operation.parameters.insert(parameter);
+        }
+        let codes = [
+            Code::BadRequest,
+            Code::InvalidTenantId,
+            Code::Unauthorized,
+            Code::Forbidden,
+            Code::TenantMismatch,
+            Code::TenantNotFound,
+            Code::TenantUnavailable,
+            Code::RateLimit,
+            Code::InternalError,
+            Code::AuthUnavailable,
+            Code::ServiceUnavailable,
+        ];
+        openapi::errors(operation, &codes);
+    }
+}
+
 impl TenantCtx {
     /// The tenant, for the `tenantId` of what is answered.
     pub(super) fn tenant(&self) -> &TenantId {
@@ -197,26 +261,17 @@ impl TenantCtx {
         record.ok_or_else(|| ApiError::not_found(R::RESOURCE))
     }
 
-    /// Refuses callers who are neither managers nor administrators.
-    pub(super) fn require_manager(&self) -> ApiResult<()> {
-        match self.admitted.principal.role {
-            Role::Admin | Role::Manager => Ok(()),
-            Role::Member | Role::Readonly | Role::Service => {
-                Err(ApiError::new(Code::Forbidden, Message::ManagersOnly))
-            }
-        }
-    }
-
     /// The present moment.
     pub(super) fn now(&self) -> Timestamp {
         self.state.clock.now()
     }
 
     /// Runs a unit that writes, in a tenant that is created if there is none.
-    pub(super) async fn write<F>(self, unit: F) -> ApiResult<Replied>
+    pub(super) async fn write<A, F>(self, unit: F) -> ApiResult<Replied<A>>
     where
-        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
-            + for<'a> Unit<'a, Write, Reply>
+        A: 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<Reply<A>, StoreError>
+            + for<'a> Unit<'a, Write, Reply<A>>
             + Send
             + 'static,
     {
@@ -226,10 +281,11 @@ impl TenantCtx {
 
     /// Runs a unit that adds a record to one that must be there: in a tenant that does not exist it is not, and none is
     /// created.
-    pub(super) async fn write_child<F>(self, parent: Resource, unit: F) -> ApiResult<Replied>
+    pub(super) async fn write_child<A, F>(self, parent: Resource, unit: F) -> ApiResult<Replied<A>>
     where
-        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
-            + for<'a> Unit<'a, Write, Reply>
+        A: 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<Reply<A>, StoreError>
+            + for<'a> Unit<'a, Write, Reply<A>>
             + Send
             + 'static,
     {
@@ -240,10 +296,11 @@ impl TenantCtx {
     }
 
     /// Runs a unit that changes a record: in a tenant that does not exist there is none, and none is created.
-    pub(super) async fn write_existing<F>(self, resource: Resource, unit: F) -> ApiResult<Replied>
+    pub(super) async fn write_existing<A, F>(self, resource: Resource, unit: F) -> ApiResult<Replied<A>>
     where
-        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
-            + for<'a> Unit<'a, Write, Reply>
+        A: 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<Reply<A>, StoreError>
+            + for<'a> Unit<'a, Write, Reply<A>>
             + Send
             + 'static,
     {
@@ -253,10 +310,11 @@ impl TenantCtx {
         }
     }
 
-    async fn write_to<F>(self, db: &TenantDb, unit: F) -> ApiResult<Replied>
+    async fn write_to<A, F>(self, db: &TenantDb, unit: F) -> ApiResult<Replied<A>>
     where
-        F: AsyncFnOnce(&mut Write) -> Result<Reply, StoreError>
-            + for<'a> Unit<'a, Write, Reply>
+        A: 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<Reply<A>, StoreError>
+            + for<'a> Unit<'a, Write, Reply<A>>
             + Send
             + 'static,
     {

@@ -2,48 +2,74 @@
 
 use salvo::http::header::{ACCEPT, CONTENT_TYPE};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
-use salvo::prelude::handler;
 use salvo::{Depot, Writer as _};
-use serde_json::json;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Serialize;
 
 use super::error::ApiError;
+use super::openapi::{AnyObject, DOCUMENT};
 use super::respond;
 use super::state::State;
 use crate::telemetry::EXPOSITION_TYPE;
 
 const PAGE: &str = include_str!("root.html");
 
-#[handler]
+/// How the cell is.
+#[derive(Debug, Serialize, ToSchema)]
+#[salvo(schema(name = CellState))]
+struct CellState {
+    status: &'static str,
+    cell: &'static str,
+}
+
+impl CellState {
+    fn new(status: &'static str) -> Self {
+        Self { status, cell: "crm" }
+    }
+}
+
+/// Names the cell, for people.
+#[endpoint(tags("public"), responses((status_code = 200, description = "A page", content_type = "text/html", body = String)))]
 pub(super) async fn root(response: &mut Response) {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response.body(PAGE);
 }
 
-#[handler]
+/// Says that the cell is up; metrics if `Accept` wants them.
+#[endpoint(tags("public"), responses((status_code = 200, description = "It is", body = CellState)))]
 pub(super) async fn health(request: &mut Request, depot: &mut Depot, response: &mut Response) {
     if wants_exposition(request) {
         exposition(request, depot, response).await;
     } else {
-        respond::json(response, &json!({"status": "up", "cell": "crm"}));
+        respond::json(response, &CellState::new("up"));
     }
 }
 
-#[handler]
+/// Says that the process lives.
+#[endpoint(tags("public"), responses((status_code = 200, description = "It is", body = CellState)))]
 pub(super) async fn live(response: &mut Response) {
-    respond::json(response, &json!({"status": "up", "cell": "crm"}));
+    respond::json(response, &CellState::new("up"));
 }
 
-#[handler]
+/// Says whether the cell takes new work.
+#[endpoint(
+    tags("public"),
+    responses(
+        (status_code = 200, description = "It does", body = CellState),
+        (status_code = 503, description = "It is about to stop", body = CellState),
+    )
+)]
 pub(super) async fn ready(depot: &mut Depot, response: &mut Response) {
     if State::of(depot).is_ok_and(|state| state.ready.is_ready()) {
-        respond::json(response, &json!({"status": "ready", "cell": "crm"}));
+        respond::json(response, &CellState::new("ready"));
     } else {
         response.status_code(StatusCode::SERVICE_UNAVAILABLE);
-        respond::json(response, &json!({"status": "draining", "cell": "crm"}));
+        respond::json(response, &CellState::new("draining"));
     }
 }
 
-#[handler]
+/// Figures of the process, as JSON or for Prometheus.
+#[endpoint(tags("public"), responses((status_code = 200, description = "The figures", body = AnyObject)))]
 pub(super) async fn metrics(request: &mut Request, depot: &mut Depot, response: &mut Response) {
     let format: Option<String> = request.query("format");
     if wants_exposition(request) || format.is_some_and(|format| format == "prometheus") {
@@ -54,6 +80,12 @@ pub(super) async fn metrics(request: &mut Request, depot: &mut Depot, response: 
             Err(error) => error.write(request, depot, response).await,
         }
     }
+}
+
+/// This document.
+#[endpoint(tags("public"), responses((status_code = 200, description = "OpenAPI 3.1", body = AnyObject)))]
+pub(super) async fn openapi(response: &mut Response) {
+    respond::json(response, &*DOCUMENT);
 }
 
 async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Response) {

@@ -1,163 +1,225 @@
 //! Query parameters of lists: known by name, given once, and never ignored (contract §2, §7).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use chrono_tz::Tz;
 use salvo::extract::Metadata;
 use salvo::http::Request;
 use salvo::{Depot, Extractible};
+use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn};
 use sha2::{Digest as _, Sha256};
 
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
+use super::openapi;
 use super::state::State;
-use crate::domain::{Count, Cursor, Order, PageRequest, Start, TenantId, Timestamp, nearest};
+use crate::domain::{Allowed, Count, Cursor, Order, PageRequest, Start, TenantId, Timestamp, nearest};
 
 const PAGE_SIZE: u32 = 20;
-const PAGE_SIZE_MAX: u32 = 500;
+const PAGE_SIZES: RangeInclusive<u64> = 1..=500;
+const PAGES: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// Rows that page numbers may skip; deeper pages go by cursor.
 const DEEPEST_OFFSET: u64 = 100_000;
 const SORT_KEYS_MAX: usize = 3;
 /// Parameters that do not change which rows a list has, or in which order.
 const NOT_OF_THE_LIST: [&str; 5] = ["page", "pageSize", "cursor", "count", "lang"];
+const COUNTS: Allowed = Allowed::Words(&["auto", "exact", "none"]);
 
-/// The query of a list. Every parameter that a handler takes out becomes a known one; [`Query::finish`] refuses the rest.
-#[derive(Debug)]
-pub(super) struct Query {
-    given: BTreeMap<String, String>,
-    known: Vec<&'static str>,
-    path: String,
-    time_zone: Tz,
+/// What a list can be asked for.
+pub(super) trait ListFilter: Sized + Send {
+    /// What its rows can be sorted by.
+    type Key: Copy + Send + 'static;
+    /// The documented names of the keys; the first is the default, greatest first.
+    const SORT_KEYS: &'static [(&'static str, Self::Key)];
+
+    /// Takes the parameters of the filter out of a query.
+    fn read(query: &mut Query) -> ApiResult<Self>;
 }
 
-impl<'ex> Extractible<'ex> for Query {
+/// The query of a list, read and checked as far as that goes without the tenant.
+#[derive(Debug)]
+pub(super) struct ListQuery<F: ListFilter> {
+    filter: F,
+    page: u32,
+    cursor: Option<String>,
+    size: u32,
+    order: Vec<Order<F::Key>>,
+    count: Count,
+    /// The path, and every parameter that selects or orders rows.
+    identity: Sha256,
+}
+
+/// What a list is asked for.
+#[derive(Debug)]
+pub(super) struct ListRequest<F: ListFilter> {
+    pub(super) filter: F,
+    pub(super) page: PageRequest<F::Key>,
+    /// What a cursor of this list carries.
+    pub(super) hash: u64,
+}
+
+impl<F: ListFilter> ListQuery<F> {
+    /// The request for the list of this tenant.
+    pub(super) fn of(self, tenant: &TenantId) -> ApiResult<ListRequest<F>> {
+        let Self { filter, page, cursor, size, order, count, mut identity } = self;
+        part(&mut identity, tenant.as_str());
+        let hash = identity.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let start = match cursor {
+            Some(cursor) => Start::After(Cursor::decode(&cursor, hash, order.len())?),
+            None => Start::Page(page),
+        };
+        Ok(ListRequest { filter, page: PageRequest { start, size, order, count }, hash })
+    }
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        let filter = F::read(query)?;
+        let size = query.number("pageSize", PAGE_SIZES)?.unwrap_or(PAGE_SIZE);
+        let number = query.number("page", PAGES)?;
+        let order = query.order(F::SORT_KEYS)?;
+        let count = query.choice("count", COUNTS, |word| match word {
+            "auto" => Some(Count::Auto),
+            "exact" => Some(Count::Exact),
+            "none" => Some(Count::None),
+            _ => None,
+        })?;
+        let cursor = query.text("cursor");
+        if cursor.is_some() && number.is_some() {
+            return Err(ApiError::bad_request(Message::PageAndCursor));
+        }
+        let page = number.unwrap_or(1);
+        if u64::from(page - 1) * u64::from(size) > DEEPEST_OFFSET {
+            return Err(ApiError::bad_request(Message::PageTooDeep));
+        }
+        let identity = query.identity();
+        Ok(Self { filter, page, cursor, size, order, count: count.unwrap_or_default(), identity })
+    }
+}
+
+impl<'ex, F: ListFilter> Extractible<'ex> for ListQuery<F> {
     fn metadata() -> &'static Metadata {
-        static METADATA: Metadata = Metadata::new("Query");
+        static METADATA: Metadata = Metadata::new("ListQuery");
         &METADATA
     }
 
     #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
     async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
-        let time_zone = State::of(depot)?.api.time_zone;
-        let mut given = BTreeMap::new();
+        let mut query = Query::of(request, State::of(depot)?.api.time_zone)?;
+        let list = Self::read(&mut query)?;
+        query.finish()?;
+        Ok(list)
+    }
+}
+
+impl<F: ListFilter> EndpointArgRegister for ListQuery<F> {
+    /// Reads an empty query, and documents what was looked for in it.
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        let mut query = Query::new(Tz::UTC);
+        let read = Self::read(&mut query);
+        debug_assert!(read.is_ok(), "a list answers without parameters");
+        for Parameter { name, allowed } in query.known {
+            let parameter = openapi::parameter(name, ParameterIn::Query, false, openapi::values(allowed));
+            operation.parameters.insert(match name {
+                "sort" => parameter.description(keys_text(F::SORT_KEYS)),
+                "cursor" => parameter.description("`nextCursor` of the page before, with the same filters."),
+                _ => parameter,
+            });
+        }
+        let codes = [Code::BadRequest, Code::ValidationFailed, Code::UnknownParameter, Code::InvalidCursor];
+        openapi::errors(operation, &codes);
+    }
+}
+
+/// A parameter that was looked for.
+#[derive(Debug, Clone, Copy)]
+struct Parameter {
+    name: &'static str,
+    /// Its values; any text if there is no rule.
+    allowed: Option<Allowed>,
+}
+
+/// The parameters of a query. Every one that a list takes out becomes a known one; the rest is refused: an ignored filter
+/// would answer with everything.
+#[derive(Debug)]
+pub(super) struct Query {
+    given: BTreeMap<String, String>,
+    known: Vec<Parameter>,
+    path: String,
+    time_zone: Tz,
+}
+
+impl Query {
+    fn new(time_zone: Tz) -> Self {
+        Self { given: BTreeMap::new(), known: Vec::new(), path: String::new(), time_zone }
+    }
+
+    fn of(request: &Request, time_zone: Tz) -> ApiResult<Self> {
+        let mut query = Self::new(time_zone);
         for (name, value) in request.queries().flat_iter() {
             if name.starts_with('_') {
                 continue; // cache busters and the like
             }
-            if given.insert(name.clone(), value.clone()).is_some() {
+            if query.given.insert(name.clone(), value.clone()).is_some() {
                 return Err(ApiError::bad_request(Message::ParameterTwice(name.clone())));
             }
         }
-        given.retain(|_, value| !value.trim().is_empty());
-        let path = request.uri().path().trim_matches('/').to_owned();
-        Ok(Self { given, known: vec!["lang", "scope"], path, time_zone })
+        query.given.retain(|_, value| !value.trim().is_empty());
+        query.path = request.uri().path().trim_matches('/').to_owned();
+        Ok(query)
     }
-}
 
-impl Query {
     /// A parameter's value, trimmed; an empty one is absent.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
-        self.given.get(name).map(|value| value.trim().to_owned())
+        self.take(name, None)
     }
 
-    /// One of a fixed set of values; `allowed` is how the set is told to the client.
+    /// A value of those that are allowed.
     pub(super) fn choice<T>(
         &mut self,
         name: &'static str,
-        allowed: &'static str,
+        allowed: Allowed,
         choose: impl FnOnce(&str) -> Option<T>,
     ) -> ApiResult<Option<T>> {
-        let Some(text) = self.text(name) else {
+        let Some(text) = self.take(name, Some(allowed)) else {
             return Ok(None);
         };
         match choose(&text) {
             Some(value) => Ok(Some(value)),
-            None => Err(invalid(Code::ValidationFailed, name, allowed)),
+            None => Err(invalid(Code::ValidationFailed, name, allowed.to_string())),
         }
     }
 
     /// A moment: RFC 3339, or a date or date-time without an offset in the configured time zone.
     pub(super) fn moment(&mut self, name: &'static str) -> ApiResult<Option<Timestamp>> {
         let zone = self.time_zone;
-        self.choice(name, "2026-11-22, 2026-11-22T08:00:00+08:00", |text| {
+        self.choice(name, Allowed::MOMENT, |text| {
             // A plus sign that was not percent-encoded arrives as a space.
             Timestamp::parse(&text.replace(' ', "+"), zone)
         })
     }
 
-    /// Which page, in which order, counted how. `keys` are the documented sort keys, the first one the default, newest
-    /// first. Call it after all filters.
-    pub(super) fn page<K: Copy>(
-        &mut self,
-        tenant: &TenantId,
-        keys: &[(&'static str, K)],
-        allowed: &'static str,
-    ) -> ApiResult<(PageRequest<K>, u64)> {
-        let size = self.number("pageSize", "1–500", 1..=u64::from(PAGE_SIZE_MAX))?;
-        let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(PAGE_SIZE);
-        let number = self.number("page", "1, 2, 3, …", 1..=u64::from(u32::MAX))?;
-        let order = self.order(keys, allowed)?;
-        let count = self.choice("count", "auto, exact, none", |word| match word {
-            "auto" => Some(Count::Auto),
-            "exact" => Some(Count::Exact),
-            "none" => Some(Count::None),
-            _ => None,
-        })?;
-        let list = self.list_hash(tenant);
-        let start = match (self.text("cursor"), number) {
-            (Some(_), Some(_)) => return Err(ApiError::bad_request(Message::PageAndCursor)),
-            (Some(cursor), None) => Start::After(Cursor::decode(&cursor, list, order.len())?),
-            (None, number) => {
-                let number = number.unwrap_or(1);
-                if (number - 1) * u64::from(size) > DEEPEST_OFFSET {
-                    return Err(ApiError::bad_request(Message::PageTooDeep));
-                }
-                Start::Page(u32::try_from(number).unwrap_or(u32::MAX))
-            }
-        };
-        Ok((PageRequest { start, size, order, count: count.unwrap_or_default() }, list))
+    fn take(&mut self, name: &'static str, allowed: Option<Allowed>) -> Option<String> {
+        self.known.push(Parameter { name, allowed });
+        self.given.get(name).map(|value| value.trim().to_owned())
     }
 
-    /// Refuses the parameters that nobody took out: an ignored filter would answer with everything.
-    pub(super) fn finish(self) -> ApiResult<()> {
-        match self.given.keys().find(|name| !self.known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => {
-                let nearest = nearest(name, self.known.iter().copied()).to_owned();
-                let message = Message::ParameterUnknown { name: name.clone(), nearest };
-                Err(ApiError::new(Code::UnknownParameter, message))
-            }
-        }
-    }
-
-    fn number(
-        &mut self,
-        name: &'static str,
-        allowed: &'static str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> ApiResult<Option<u64>> {
-        let Some(text) = self.text(name) else {
+    fn number(&mut self, name: &'static str, range: RangeInclusive<u64>) -> ApiResult<Option<u32>> {
+        let allowed = Allowed::Range(range.start().cast_signed(), range.end().cast_signed());
+        let Some(text) = self.take(name, Some(allowed)) else {
             return Ok(None);
         };
-        match text.parse::<u64>().ok().filter(|number| range.contains(number)) {
+        let number = text.parse::<u64>().ok().filter(|number| range.contains(number));
+        match number.and_then(|number| u32::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
-            None => Err(invalid(Code::BadRequest, name, allowed)),
+            None => Err(invalid(Code::BadRequest, name, allowed.to_string())),
         }
     }
 
-    fn order<K: Copy>(
-        &mut self,
-        keys: &[(&'static str, K)],
-        allowed: &'static str,
-    ) -> ApiResult<Vec<Order<K>>> {
-        let refused = || invalid(Code::ValidationFailed, "sort", allowed);
+    fn order<K: Copy>(&mut self, keys: &[(&'static str, K)]) -> ApiResult<Vec<Order<K>>> {
+        let refused = || invalid(Code::ValidationFailed, "sort", keys_text(keys));
         let Some(text) = self.text("sort") else {
-            return Ok(keys
-                .first()
-                .map(|(_, key)| Order { key: *key, descending: true })
-                .into_iter()
-                .collect());
+            let default = keys.first().map(|(_, key)| Order { key: *key, descending: true });
+            return Ok(default.into_iter().collect());
         };
         let mut order = Vec::new();
         let mut names = Vec::new();
@@ -173,24 +235,40 @@ impl Query {
         Ok(order)
     }
 
-    /// What a cursor belongs to: the tenant, the path, and every parameter that selects or orders rows.
-    fn list_hash(&self, tenant: &TenantId) -> u64 {
-        let mut hash = Sha256::new();
-        let mut part = |text: &str| {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text);
-        };
-        part(tenant.as_str());
-        part(&self.path);
-        for (name, value) in self.given.iter().filter(|(name, _)| !NOT_OF_THE_LIST.contains(&name.as_str())) {
-            part(name);
-            part(value.trim());
+    fn finish(self) -> ApiResult<()> {
+        let known = || self.known.iter().map(|parameter| parameter.name).chain(openapi::COMMON_PARAMETERS);
+        match self.given.keys().find(|given| !known().any(|name| name == given.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let nearest = nearest(name, known()).to_owned();
+                let message = Message::ParameterUnknown { name: name.clone(), nearest };
+                Err(ApiError::new(Code::UnknownParameter, message))
+            }
         }
-        let digest = hash.finalize();
-        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    fn identity(&self) -> Sha256 {
+        let mut identity = Sha256::new();
+        part(&mut identity, &self.path);
+        for (name, value) in self.given.iter().filter(|(name, _)| !NOT_OF_THE_LIST.contains(&name.as_str())) {
+            part(&mut identity, name);
+            part(&mut identity, value.trim());
+        }
+        identity
     }
 }
 
-fn invalid(code: Code, name: &str, allowed: &'static str) -> ApiError {
+/// The length goes first, so that no two sequences of parts hash alike.
+fn part(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
+fn keys_text<K>(keys: &[(&'static str, K)]) -> String {
+    let names: Vec<_> = keys.iter().map(|(name, _)| *name).collect();
+    format!("{} (≤ {SORT_KEYS_MAX}, - = descending)", names.join(", "))
+}
+
+fn invalid(code: Code, name: &str, allowed: String) -> ApiError {
     ApiError::new(code, Message::ParameterInvalid { name: name.to_owned(), allowed })
 }

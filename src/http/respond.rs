@@ -1,12 +1,20 @@
 //! Answers: JSON bodies, pages, and the replies of writes, which are stored for their retries.
 
+use std::marker::PhantomData;
+
 use salvo::http::header::{CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
 use salvo::{Depot, Writer, async_trait};
+use salvo_oapi::schema::AdditionalProperties;
+use salvo_oapi::{
+    Array, BasicType, Components, Content, EndpointOutRegister, Object, Operation, ParameterIn, Ref, RefOr,
+    RequestBody, Response as DocumentedResponse, Schema, SchemaType, ToSchema,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
+use super::openapi;
 use crate::domain::{Count, Page, Total};
 use crate::tenancy::StoreError;
 
@@ -88,9 +96,26 @@ impl<T: Serialize + Send> Writer for PageBody<T> {
     }
 }
 
-/// What a write answers. It is stored with the write, so that a retry gets the same bytes (contract §8).
+/// 201 with the new resource, its place and its version.
+#[derive(Debug)]
+pub(super) struct Created<T>(PhantomData<T>);
+
+/// 200 with the changed resource and its version.
+#[derive(Debug)]
+pub(super) struct Changed<T>(PhantomData<T>);
+
+/// 200 with the resource that came back from the trash, and its version.
+#[derive(Debug)]
+pub(super) struct Restored<T>(PhantomData<T>);
+
+/// 204.
+#[derive(Debug)]
+pub(super) struct NoContent;
+
+/// What a write answers, of a kind `A`. It is stored with the write, so that a retry gets the same bytes (contract §8).
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Reply {
+#[serde(bound = "")]
+pub(super) struct Reply<A> {
     status: u16,
     /// Relative to the collection's parent: `customers/<id>`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -99,43 +124,59 @@ pub(super) struct Reply {
     version: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     body: Option<Box<RawValue>>,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> A>,
 }
 
-impl Reply {
-    /// 201 with the new resource.
-    pub(super) fn created(
-        collection: &str,
-        id: &str,
-        version: i64,
-        body: &impl Serialize,
-    ) -> Result<Self, StoreError> {
+impl<A> Reply<A> {
+    fn new(status: StatusCode, version: i64, body: &impl Serialize) -> Result<Self, StoreError> {
         let body = Some(serde_json::value::to_raw_value(body)?);
-        Ok(Self { status: 201, location: Some(format!("{collection}/{id}")), version: Some(version), body })
+        let (status, version) = (status.as_u16(), Some(version));
+        Ok(Self { status, location: None, version, body, kind: PhantomData })
     }
+}
 
-    /// 200 with the changed resource.
-    pub(super) fn changed(version: i64, body: &impl Serialize) -> Result<Self, StoreError> {
-        let body = Some(serde_json::value::to_raw_value(body)?);
-        Ok(Self { status: 200, location: None, version: Some(version), body })
+impl<T: Serialize> Reply<Created<T>> {
+    /// The new resource.
+    pub(super) fn created(collection: &str, id: &str, version: i64, body: &T) -> Result<Self, StoreError> {
+        let reply = Self::new(StatusCode::CREATED, version, body)?;
+        Ok(Self { location: Some(format!("{collection}/{id}")), ..reply })
     }
+}
 
-    /// 204.
+impl<T: Serialize> Reply<Changed<T>> {
+    /// The changed resource.
+    pub(super) fn changed(version: i64, body: &T) -> Result<Self, StoreError> {
+        Self::new(StatusCode::OK, version, body)
+    }
+}
+
+impl<T: Serialize> Reply<Restored<T>> {
+    /// The resource that came back.
+    pub(super) fn restored(version: i64, body: &T) -> Result<Self, StoreError> {
+        Self::new(StatusCode::OK, version, body)
+    }
+}
+
+impl Reply<NoContent> {
+    /// Nothing.
     pub(super) fn no_content() -> Self {
-        Self { status: 204, location: None, version: None, body: None }
+        let status = StatusCode::NO_CONTENT.as_u16();
+        Self { status, location: None, version: None, body: None, kind: PhantomData }
     }
 }
 
 /// A reply, and whether it is that of an earlier request.
 #[derive(Debug)]
-pub(super) struct Replied {
-    pub(super) reply: Reply,
+pub(super) struct Replied<A> {
+    pub(super) reply: Reply<A>,
     pub(super) replayed: bool,
 }
 
 #[async_trait]
-impl Writer for Replied {
+impl<A> Writer for Replied<A> {
     async fn write(self, request: &mut Request, depot: &mut Depot, response: &mut Response) {
-        let Reply { status, location, version, body } = self.reply;
+        let Reply { status, location, version, body, kind: _ } = self.reply;
         let Ok(status) = StatusCode::from_u16(status) else {
             return ApiError::internal().write(request, depot, response).await;
         };
@@ -160,4 +201,105 @@ impl Writer for Replied {
             response.body(Box::<str>::from(body).into_string());
         }
     }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Single<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let schema = openapi::answer::<T>(components);
+        operation.responses.insert("200", versioned(openapi::response("The resource", schema)));
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for PageBody<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let row = openapi::answer::<T>(components);
+        let name = format!("{}Page", openapi::name_of(&row));
+        let reference = Ref::from_schema_name(&name);
+        components.schemas.insert(name, page_schema(row));
+        operation.responses.insert("200", openapi::response("A page of the list", RefOr::Ref(reference)));
+    }
+}
+
+/// The schema of [`PageJson`].
+fn page_schema(row: RefOr<Schema>) -> Object {
+    let or_null = |basic| Object::with_type(SchemaType::Array(vec![basic, BasicType::Null]));
+    let properties: [(&str, RefOr<Schema>); 6] = [
+        ("data", Array::new().items(row).into()),
+        ("total", or_null(BasicType::Integer).description("Rows on all pages; null if not counted.").into()),
+        ("page", or_null(BasicType::Integer).description("Null under a cursor.").into()),
+        ("pageSize", Object::with_type(BasicType::Integer).into()),
+        ("hasMore", Object::with_type(BasicType::Boolean).into()),
+        ("nextCursor", or_null(BasicType::String).description("Null on the last page.").into()),
+    ];
+    let page = properties
+        .into_iter()
+        .fold(Object::new(), |page, (name, schema)| page.property(name, schema).required(name));
+    let capped = Object::with_type(BasicType::Boolean).description("There are more rows than `total`.");
+    page.property("totalIsCapped", capped)
+}
+
+impl<A: Answer> EndpointOutRegister for Replied<A> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        if !operation.parameters.contains("X-Request-ID", ParameterIn::Header) {
+            let id = openapi::parameter("X-Request-ID", ParameterIn::Header, false, openapi::text());
+            operation.parameters.insert(id.description("Protects against doing it twice."));
+        }
+        let key = openapi::parameter("Idempotency-Key", ParameterIn::Header, false, openapi::text());
+        operation.parameters.insert(key.description("As `X-Request-ID`, and wins where both are sent."));
+        openapi::errors(operation, &[Code::BadRequest, Code::IdempotentConflict, Code::IdempotentInProgress]);
+        let replayed =
+            openapi::header("`true` if this is the answer to an earlier request with the same id.");
+        let response = A::register(components, operation).add_header("Idempotent-Replayed", replayed);
+        operation.responses.insert(A::STATUS.as_str(), response);
+    }
+}
+
+/// A kind of answer to a write.
+pub(super) trait Answer {
+    const STATUS: StatusCode;
+
+    /// Describes the answer, and what else comes with it.
+    fn register(components: &mut Components, operation: &mut Operation) -> DocumentedResponse;
+}
+
+impl<T: ToSchema> Answer for Created<T> {
+    const STATUS: StatusCode = StatusCode::CREATED;
+
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        let response = openapi::response("The new resource", openapi::answer::<T>(components));
+        versioned(response).add_header("Location", openapi::header("The resource, relative to the request."))
+    }
+}
+
+impl<T: ToSchema> Answer for Changed<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        versioned(openapi::response("The changed resource", openapi::answer::<T>(components)))
+    }
+}
+
+impl<T: ToSchema> Answer for Restored<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn register(components: &mut Components, operation: &mut Operation) -> DocumentedResponse {
+        let empty = Content::new(Object::new().additional_properties(AdditionalProperties::FreeForm(true)));
+        let body = RequestBody::new().description("Nothing, or `{}`.").add_content(openapi::JSON, empty);
+        operation.request_body = Some(body);
+        let codes = [Code::StateConflict, Code::PayloadTooLarge, Code::UnsupportedMediaType];
+        openapi::errors(operation, &codes);
+        versioned(openapi::response("The resource", openapi::answer::<T>(components)))
+    }
+}
+
+impl Answer for NoContent {
+    const STATUS: StatusCode = StatusCode::NO_CONTENT;
+
+    fn register(_: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        DocumentedResponse::new("Done")
+    }
+}
+
+fn versioned(response: DocumentedResponse) -> DocumentedResponse {
+    response.add_header("ETag", openapi::header("The version, as `\"v7\"`."))
 }

@@ -1,12 +1,12 @@
 //! `/trash`: deleted records, for 30 days (contract §6). They are restored at `/{resource}/{id}/restore`.
 
-use salvo::prelude::handler;
 use salvo::{Router, Writer as _};
+use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
 use super::error::ApiResult;
 use super::protected::TenantCtx;
-use super::query::Query;
+use super::query::{ListFilter, ListQuery, ListRequest, Query};
 use super::respond::PageBody;
 use super::router::RouterExt as _;
 use crate::domain::{Resource, TenantId, Timestamp};
@@ -17,8 +17,9 @@ pub(super) fn routes() -> Router {
 }
 
 /// A deleted record as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = Deleted))]
 struct DeletedOut {
     resource_type: String,
     resource_id: String,
@@ -30,15 +31,25 @@ struct DeletedOut {
     deleted_with: Option<String>,
 }
 
-#[handler]
-async fn list_trash(ctx: TenantCtx, mut query: Query) -> ApiResult<PageBody<DeletedOut>> {
-    let resource =
-        query.choice("resourceType", "customer, contact, opportunity, follow_up", Resource::from_stem)?;
-    let (request, list) =
-        query.page(ctx.tenant(), &[("deletedAt", DeletedAt)], "deletedAt (- = descending)")?;
-    query.finish()?;
+/// Which deleted records are wanted.
+#[derive(Debug)]
+struct TrashFilter(Option<Resource>);
+
+impl ListFilter for TrashFilter {
+    type Key = DeletedAt;
+    const SORT_KEYS: &'static [(&'static str, Self::Key)] = &[("deletedAt", DeletedAt)];
+
+    fn read(query: &mut Query) -> ApiResult<Self> {
+        Ok(Self(query.choice("resourceType", Resource::STEMS, Resource::from_stem)?))
+    }
+}
+
+/// Lists deleted records.
+#[endpoint(tags("trash"))]
+async fn list_trash(ctx: TenantCtx, query: ListQuery<TrashFilter>) -> ApiResult<PageBody<DeletedOut>> {
+    let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
     let now = ctx.now();
-    let page = ctx.read(async move |db| trash::list(db, resource, now, &request, list).await).await?;
+    let page = ctx.read(async move |db| trash::list(db, filter.0, now, &page, hash).await).await?;
     let tenant = ctx.tenant();
     Ok(PageBody(page.map(|deleted| {
         let Deleted { id, resource, label, customer_id, owner_id, deleted_at, deleted_with } = deleted;

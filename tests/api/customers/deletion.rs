@@ -80,7 +80,7 @@ async fn of_many_that_delete_one_customer_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_delete_needs_neither_body_nor_media_type_and_ignores_them() {
+async fn a_delete_needs_no_body_and_ignores_what_is_not_json() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     for (index, add) in [

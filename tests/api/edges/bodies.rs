@@ -1,5 +1,6 @@
 //! Bodies: media types, sizes, framing, and what counts as JSON (contract §2).
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{TestApp, Wire};
@@ -116,6 +117,32 @@ async fn an_endless_body_is_cut_off_at_the_limit() {
     let answer = request.chunked(body_of(20 * MIB, "A")).send().await;
 
     answer.expect_error(413, "PAYLOAD_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_refused_body_still_sees_the_answer() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    for (client, status) in [(client.clone(), 413), (app.anonymous(), 401)] {
+        let body = Some(body_of(12 * MIB, "A"));
+
+        let answer = client.try_send(Method::POST, "/customers", body).await;
+
+        assert_eq!(answer.expect("no reset").status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_may_bring_the_version_in_its_body() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let path = format!("/customers/{}", client.create_customer("A").await);
+    let delete = |body: &str| client.send(Method::DELETE, &path, Some(body.to_owned()));
+
+    delete(r#"{"ifVersion": 7}"#).await.expect_error(412, "VERSION_MISMATCH");
+    delete(r#"{"ifVersion": "1"}"#).await.expect_error(400, "VALIDATION_FAILED");
+    delete("{").await.expect_error(400, "BAD_REQUEST");
+    delete(r#"{"ifVersion": 1}"#).await.expect(204);
 }
 
 #[tokio::test]
