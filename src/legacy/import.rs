@@ -51,8 +51,12 @@ impl Import<'_> {
         }
         for (old, id) in self.names {
             let mut target = self.open(id).await?;
-            target.mapper.owners = source.owners(old).await?;
-            target.mapper.source_names = source.name_keys(old).await?;
+            let held = target.db.read(async |read| legacy::holdings(read).await).await;
+            target.mapper = Mapper {
+                held: held.with_context(|| format!("the tenant {id}"))?,
+                owners: source.owners(old).await?,
+                source_names: source.name_keys(old).await?,
+            };
             for table in tables.iter().filter(|table| table.has_tenants) {
                 let mut rows = source.rows_of(table, old);
                 while let Some(chunk) = next_chunk(&mut rows).await? {
@@ -82,12 +86,10 @@ impl Import<'_> {
     async fn open(&self, id: &TenantId) -> anyhow::Result<Target> {
         let opened = self.tenants.find_or_create(id).await;
         let db = opened.with_context(|| format!("the tenant {id}"))?;
-        let held = db.read(async |read| legacy::holdings(read).await).await;
-        let held = held.with_context(|| format!("the tenant {id}"))?;
-        Ok(Target { id: id.clone(), db, mapper: Mapper { held, ..Mapper::default() } })
+        Ok(Target { id: id.clone(), db, mapper: Mapper::default() })
     }
 
-    /// Imports rows of several tenants, those of each together.
+    /// Imports rows that become no records, of several tenants, those of each together.
     async fn import_of_many(&mut self, table: &Table, rows: Vec<SourceRow>) -> anyhow::Result<()> {
         let mut by_tenant = BTreeMap::<&TenantId, Vec<SourceRow>>::new();
         for row in rows {

@@ -36,7 +36,7 @@ pub(super) struct Source {
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) name: String,
-    /// Columns of the primary key, in its order.
+    /// Columns of the primary key, in its order, without the tenant.
     key: Vec<String>,
     has_rowid: bool,
     pub(super) has_tenants: bool,
@@ -236,15 +236,13 @@ impl Table {
         for column in &row.columns()[2..] {
             cells.insert(column.name().to_owned(), value(row, column.ordinal())?);
         }
-        let parts = self.key.iter().map(|name| match cells.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(other) => Some(other.to_string()),
-        });
-        // A primary key may hold nulls in SQLite.
-        let key = parts.collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty());
-        let key =
-            key.map_or_else(|| anyhow::Ok(format!("rowid:{}", value(row, 0)?)), |parts| Ok(parts.join("/")))?;
+        let key = match self.key.iter().map(|name| &cells[name]).collect::<Vec<_>>().as_slice() {
+            [Value::String(text)] => text.clone(),
+            [Value::Number(number)] => number.to_string(),
+            // A primary key may hold nulls in SQLite.
+            parts if parts.is_empty() || parts.contains(&&Value::Null) => format!("rowid:{}", value(row, 0)?),
+            parts => serde_json::to_string(parts)?,
+        };
         let tenant = match value(row, 1)? {
             Value::Null => None,
             Value::String(text) => Some(text),
@@ -276,7 +274,9 @@ async fn tables(connection: &mut SqliteConnection) -> anyhow::Result<Vec<Table>>
             .bind(&name)
             .fetch_all(&mut *connection)
             .await?;
-        let mut key: Vec<_> = columns.iter().filter(|(_, place)| *place > 0).collect();
+        // Within a tenant, the tenant tells nothing apart.
+        let mut key: Vec<_> =
+            columns.iter().filter(|(name, place)| *place > 0 && name != "tenant_id").collect();
         key.sort_by_key(|(_, place)| *place);
         let sql = format!("select count(*) from {}", quoted(&name));
         let rows: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;

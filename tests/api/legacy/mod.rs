@@ -123,8 +123,21 @@ fn lines(path: &Path) -> Vec<[String; 6]> {
     let text = std::fs::read_to_string(path).expect("a report");
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("table,key,tenant,importedAs,action,reasons"));
-    let fields = |line: &str| {
-        line.split(',').map(str::to_owned).collect::<Vec<_>>().try_into().expect("six fields, none quoted")
-    };
-    lines.map(fields).collect()
+    lines.map(|line| fields(line).try_into().expect("six fields")).collect()
+}
+
+/// The fields of a line of CSV, quoted or not; no field has a newline.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        let last = fields.last_mut().expect("a field");
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => last.extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => last.push(c),
+        }
+    }
+    fields
 }
