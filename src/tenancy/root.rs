@@ -54,8 +54,8 @@ impl DataRoot {
         Ok(root)
     }
 
-    /// Keeps other processes away from a data root while the guard lives, and changes nothing in it; `None` if there is no
-    /// data root.
+    /// Keeps other processes away from a data root while the guard lives, and changes nothing in it; `None` if no
+    /// process ever used it.
     ///
     /// # Errors
     /// Another process holds `LOCK` (the message says which).

@@ -130,6 +130,8 @@ async fn a_dry_run_writes_nothing_and_reports_what_the_import_does() {
 
     let source = path.join("crm_cell.db");
     execute(&source, "insert into customers values ('1', 'acme', '新的', '', '', 1, '', '')").await;
+    // As in a data root that was copied without it.
+    std::fs::remove_file(path.join("crm_cell/LOCK")).expect("removed");
     let before = tree(&path.join("crm_cell"));
     let again = imported(path, &["crm_cell.db", "--dry-run"]);
     assert_eq!(totals(&again, "total")[4], 1, "it knows what is there: {again}");
