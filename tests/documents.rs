@@ -27,7 +27,7 @@ fn every_documented_variable_is_named_where_its_setting_is() {
 #[test]
 fn the_api_lists_every_code_of_an_error_with_its_status() {
     let source = read("src/http/error.rs");
-    let codes = section(&source, "\ncodes! {");
+    let codes = section(&source, "codes! {");
     let mut real = BTreeSet::new();
     for entry in codes.lines().filter_map(|line| line.split_once(" = ").map(|(_, entry)| entry)) {
         let (status, code) = entry.split_once(' ').expect("a status and a code");

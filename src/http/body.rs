@@ -133,8 +133,7 @@ fn document(
     });
     operation.request_body = Some(body);
     components.schemas.insert(name, schema);
-    let id = openapi::text().min_length(1).max_length(200).pattern("^[!-~]+$");
-    let id = openapi::parameter("X-Request-ID", ParameterIn::Header, true, id);
+    let id = openapi::parameter("X-Request-ID", ParameterIn::Header, true, openapi::request_id());
     operation.parameters.insert(id.description("The same id again, the same answer; nothing happens twice."));
     let codes = [
         Code::BadRequest,

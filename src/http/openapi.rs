@@ -25,6 +25,11 @@ const DESCRIPTION: &str = include_str!("openapi/description.md");
 /// Real answers, by operation and status; `tests/api/battery` records them, and fails when they are out of date.
 const EXAMPLES: &str = include_str!("openapi/examples.json");
 
+/// No control characters but tab and newline, see `StrictJson`.
+const CLEAN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+/// Also something to see.
+const NOT_BLANK: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[^\u0000-\u0020\u007F-\u00A0][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+
 /// The document as it is served.
 pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(assemble);
 
@@ -36,6 +41,11 @@ pub(super) fn parameter(name: &str, place: ParameterIn, required: bool, schema: 
 /// A text.
 pub(super) fn text() -> Object {
     Object::with_type(BasicType::String)
+}
+
+/// An `X-Request-ID` that is taken.
+pub(super) fn request_id() -> Object {
+    text().min_length(1).max_length(200).pattern("^[!-~]{1,200}$")
 }
 
 /// What a parameter can be.
@@ -63,8 +73,9 @@ pub(super) fn values(allowed: Option<Allowed>) -> Object {
 pub(super) fn field(rule: &FieldRule, is_patch: bool) -> Object {
     let object = match (rule.json_type, rule.limit) {
         (JsonType::Boolean, _) => Object::with_type(BasicType::Boolean),
-        (_, Limit::Length(max)) if rule.is_required => text().min_length(1).max_length(max),
-        (_, Limit::Length(max)) => text().max_length(max),
+        (_, Limit::Length(max)) => {
+            text().max_length(max).pattern(if rule.is_required { NOT_BLANK } else { CLEAN })
+        }
         (_, Limit::Allowed(allowed)) => values(Some(allowed)),
     };
     let nullable = if is_patch { rule.is_clearable } else { !rule.is_required };
@@ -160,11 +171,29 @@ fn assemble() -> Value {
         "X-Request-ID": {"description": "The caller's, or a fresh one.", "schema": {"type": "string"}},
         "X-Response-Time": {"description": "Milliseconds.", "schema": {"type": "integer", "minimum": 0}},
     });
+    link(&mut document);
     let items = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in items.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
         complete(operation, &examples);
     }
     document
+}
+
+/// Links every answer that creates a record to the operations on that record.
+fn link(document: &mut Value) {
+    let paths = document["paths"].as_object().cloned().unwrap_or_default();
+    for (collection, item) in document["paths"].as_object_mut().into_iter().flatten() {
+        let Some(created) = item.pointer_mut("/post/responses/201") else { continue };
+        let schema =
+            created["content"][JSON]["schema"]["$ref"].as_str().and_then(|schema| schema.rsplit('/').next());
+        let Some((first, rest)) = schema.and_then(|name| name.split_at_checked(1)) else { continue };
+        let id_of_it = format!("$response.body#/{}{rest}Id", first.to_lowercase());
+        let of_record = paths.iter().filter(|(path, _)| path.starts_with(&format!("{collection}/{{id}}")));
+        let operations = of_record.flat_map(|(_, item)| item.as_object().into_iter().flatten());
+        for id in operations.filter_map(|(_, operation)| operation["operationId"].as_str()) {
+            created["links"][id] = json!({"operationId": id, "parameters": {"id": id_of_it}});
+        }
+    }
 }
 
 /// Adds what every answer has, and the examples.

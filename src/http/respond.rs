@@ -241,10 +241,10 @@ fn page_schema(row: RefOr<Schema>) -> Object {
 impl<A: Answer> EndpointOutRegister for Replied<A> {
     fn register(components: &mut Components, operation: &mut Operation) {
         if !operation.parameters.contains("X-Request-ID", ParameterIn::Header) {
-            let id = openapi::parameter("X-Request-ID", ParameterIn::Header, false, openapi::text());
+            let id = openapi::parameter("X-Request-ID", ParameterIn::Header, false, openapi::request_id());
             operation.parameters.insert(id.description("Protects against doing it twice."));
         }
-        let key = openapi::parameter("Idempotency-Key", ParameterIn::Header, false, openapi::text());
+        let key = openapi::parameter("Idempotency-Key", ParameterIn::Header, false, openapi::request_id());
         operation.parameters.insert(key.description("As `X-Request-ID`, and wins where both are sent."));
         openapi::errors(operation, &[Code::BadRequest, Code::IdempotentConflict, Code::IdempotentInProgress]);
         let replayed =

@@ -5,6 +5,7 @@
     reason = "a test binary has no callers: `pub` says what a module offers to the others"
 )]
 
+mod battery;
 mod contacts;
 mod customers;
 mod demo;

@@ -1,0 +1,8 @@
+//! The battery: what every operation of the API document has in common, asked of each of them.
+
+mod callers;
+mod document;
+mod examples;
+mod requests;
+mod table;
+mod world;
