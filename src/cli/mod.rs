@@ -8,6 +8,7 @@ mod offline;
 mod openapi;
 mod progress;
 mod serve;
+mod tenants;
 mod token;
 
 use std::process::ExitCode;
@@ -41,6 +42,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
+    /// Look after tenants while no cell serves them
+    #[command(subcommand)]
+    Tenants(tenants::TenantsCommand),
     /// Print the API document, OpenAPI 3.1
     Openapi,
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
@@ -70,6 +74,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, Config::load(&sources)?, sources.directory()),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
+            Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
             Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }

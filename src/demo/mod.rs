@@ -20,7 +20,7 @@ use self::script::{Act, Step};
 pub use self::script::{Script, Wanted};
 use crate::domain::{
     Checker, Clock as _, CustomerPatch, ManualClock, Masking, NewContact, NewCustomer, NewFollowUp,
-    NewOpportunity, OpportunityPatch, Stage, Timestamp,
+    NewOpportunity, OpportunityPatch, Precondition, Stage, Timestamp,
 };
 use crate::store::{contacts, customers, follow_ups, opportunities};
 use crate::tenancy::{Actor, StoreError, TenantDb};
@@ -101,7 +101,7 @@ impl Players<'_> {
                 let patch = CustomerPatch::check(read(fields)?, Checker::for_patch(false))?;
                 let id = self.customers[&number].clone();
                 let made = db.write(actor, None, async move |tx| {
-                    Ok(customers::update(tx, &id, None, patch).await?.id)
+                    Ok(customers::update(tx, &id, Precondition::default(), patch).await?.id)
                 });
                 made.await?;
             }
@@ -122,7 +122,7 @@ impl Players<'_> {
                 let patch = OpportunityPatch::check(read(fields)?, Checker::for_patch(false))?;
                 let id = self.deals[&number].clone();
                 let made = db.write(actor, None, async move |tx| {
-                    Ok(opportunities::update(tx, &id, None, patch).await?.id)
+                    Ok(opportunities::update(tx, &id, Precondition::default(), patch).await?.id)
                 });
                 made.await?;
             }

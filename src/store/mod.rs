@@ -8,6 +8,7 @@ pub mod customers;
 pub mod follow_ups;
 pub mod legacy;
 mod list;
+pub mod members;
 pub mod opportunities;
 mod record;
 pub mod trash;

@@ -4,7 +4,7 @@
 //! - `location`: the id becomes a file name, here and nowhere else.
 //! - `root`: the data root, which `LOCK` gives to one process.
 //! - `schema`: migrations, and the template that new tenants are copied from.
-//! - `open`: creates, checks whose file it is, migrates.
+//! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant.
 //!
@@ -14,6 +14,7 @@
 mod bucket;
 mod engine;
 mod error;
+mod files;
 mod limits;
 mod location;
 mod map;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 pub use self::engine::{
-    Actor, Change, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
+    Actor, Change, CountKey, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::limits::{Bound, Capacity, Machine};
@@ -75,6 +76,7 @@ impl Tenants {
             ids,
             masking,
             counters: Arc::default(),
+            trash: root.trash().into(),
         };
         let settings = map::Settings {
             idle: storage.tenant_idle,

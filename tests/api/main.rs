@@ -17,6 +17,7 @@ mod identity;
 mod legacy;
 mod lists;
 mod opportunities;
+mod quarantine;
 mod scope;
 mod support;
 mod tenancy;

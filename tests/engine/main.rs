@@ -11,6 +11,7 @@ mod idle;
 mod map;
 mod migration;
 mod reads;
+mod replaced;
 mod root;
 mod schema;
 mod support;

@@ -17,6 +17,7 @@ use super::Shared;
 use super::connection::Connection;
 use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
+use super::totals::Totals;
 use crate::domain::{Clock, IdSource, Masking, Scope, Timestamp};
 
 /// What the next statement must be preceded by, in the same string: one hand-off to SQLite's thread instead of two.
@@ -61,6 +62,8 @@ pub struct Read {
     unanswered: bool,
     writable: bool,
     scope: Scope,
+    /// The tenant's counts, and the commits that were made when the running snapshot was opened.
+    pub(super) totals: Option<(Arc<Totals>, u64)>,
 }
 
 impl Read {
@@ -75,6 +78,7 @@ impl Read {
             unanswered: false,
             writable: false,
             scope: Scope::All,
+            totals: None,
         }
     }
 

@@ -1,18 +1,18 @@
 //! The reader task of one tenant: gathered point reads and units of reading at one snapshot a batch.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
-use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Common, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
 
@@ -77,20 +77,28 @@ where
     (Job::Unit(run), receiver)
 }
 
-/// Serves `jobs` until all senders are gone, then closes the connection and says so.
+/// Serves `jobs` until all senders are gone or the tenant is quarantined, then closes the connection and says so.
 pub(super) async fn run(
     mut jobs: mpsc::Receiver<Job>,
     file: OpenFile,
     connection: Connection,
     shared: Shared,
-    condition: Arc<Condition>,
-    snapshots: Arc<Mutex<()>>,
+    common: Common,
     closed: oneshot::Sender<()>,
 ) {
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+    let Common { condition, totals, snapshots } = common;
+    let mut quarantined = pin!(condition.quarantined());
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut quarantined => break,
+            taken = jobs.recv_many(&mut batch, BATCH) => if taken == 0 {
+                break;
+            },
+        }
         let _held_by_this_batch = snapshots.lock().await;
         if handle.is_none() {
             match file.connect(role, &shared.counters, &condition).await {
@@ -105,6 +113,7 @@ pub(super) async fn run(
         let (points, units): (Vec<_>, Vec<_>) =
             batch.drain(..).partition(|job| matches!(job, Job::Point { .. }));
         let by_points = answer_points(read, points, &shared).await;
+        read.count_with(&totals);
         let by_units = run_units(read, units, &shared).await;
         if let Some(fault) = worse(by_points, by_units).filter(|fault| fault.discards_connection()) {
             if fault == Fault::Corrupt {
@@ -114,6 +123,12 @@ pub(super) async fn run(
             if let Some(read) = handle.take() {
                 read.into_connection().close().await;
             }
+        }
+    }
+    jobs.close();
+    if let Err(why) = condition.check() {
+        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            refuse(&mut batch, &why).await;
         }
     }
     if let Some(read) = handle {
