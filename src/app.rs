@@ -16,6 +16,7 @@ use crate::config::{self, Binding, Config};
 use crate::domain::{Clock, IdSource, Masking, SystemClock};
 use crate::http::{self, Readiness, State};
 use crate::identity::Identity;
+use crate::legacy;
 use crate::telemetry::{Metrics, Reading};
 use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
 
@@ -79,6 +80,7 @@ impl App {
         let has_sources = !identity.sources().is_empty();
         let host = listen_on(server.host, has_sources, auth.strict)?;
         let data_root = storage.data_root(&working_directory)?;
+        legacy::check_start(&storage, &working_directory, &data_root).await?;
         let capacity = Capacity::of(machine, storage.max_open_tenants, server.max_connections);
         let ids = Arc::<IdSource>::default();
         let root = DataRoot::open(&data_root, storage.lock_wait).await?;

@@ -1,14 +1,19 @@
 //! The command line: one file per command.
 
 mod config;
+mod demo;
 mod health;
+mod import_legacy;
+mod offline;
 mod openapi;
+mod progress;
 mod serve;
 mod tenants;
 mod token;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Sources};
@@ -31,6 +36,10 @@ enum Command {
     Serve,
     /// Print the effective configuration, secrets redacted
     Config,
+    /// Fill one file per tenant from the database of the Python cell, which is only read
+    ImportLegacy(import_legacy::ImportArgs),
+    /// Fill a tenant with a year of sample data: customers, contacts, deals at every stage, follow-ups
+    Demo(demo::DemoArgs),
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
     /// Look after tenants while no cell serves them
@@ -60,10 +69,19 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(Config::load(&sources)?, sources.directory()),
             Command::Config => config::run(&sources),
+            Command::ImportLegacy(args) => {
+                import_legacy::run(args, Config::load(&sources)?, sources.directory())
+            }
+            Command::Demo(args) => demo::run(args, Config::load(&sources)?, sources.directory()),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
             Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
             Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }
     }
+}
+
+/// What async commands run on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }

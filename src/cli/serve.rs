@@ -13,9 +13,7 @@ use crate::telemetry;
 pub(super) fn run(config: Config, working_directory: &Path) -> anyhow::Result<()> {
     telemetry::start_logging(&config.log)?;
     let greet = config.log.format == LogFormat::Text;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         // Before anything else: a signal that comes early must not be lost.
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;

@@ -45,6 +45,7 @@ pub(super) const KEYS: &[Key] = &[
     key("server.content_length", Kind::Switch).alias("CRM_HTTP_CONTENT_LENGTH"),
     key("server.compress", Kind::Switch).alias("CRM_HTTP_COMPRESS"),
     key("storage.database_url", Kind::Text).alias("CRM_DATABASE_URL"),
+    key("storage.legacy", Kind::Choice(&["refuse", "ignore"])).alias("CRM_LEGACY"),
     key("storage.lock_wait", Kind::Duration),
     key("storage.max_open_tenants", Kind::Number),
     key("storage.tenant_idle", Kind::Duration),
@@ -253,7 +254,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 21);
+        assert_eq!(aliases.len(), 22);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod validate;
 pub use database_url::{InvalidDatabaseUrl, database_file};
 pub use error::{ConfigError, Problem};
 pub use settings::{
-    Api, Auth, Binding, Config, Idempotency, Log, LogFormat, PatchNull, Provision, Server, Storage, Tenants,
-    UnknownFields,
+    Api, Auth, Binding, Config, Idempotency, Legacy, Log, LogFormat, PatchNull, Provision, Server, Storage,
+    Tenants, UnknownFields,
 };
 pub use sources::Sources;

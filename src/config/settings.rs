@@ -60,6 +60,8 @@ pub struct Server {
 pub struct Storage {
     /// `CRM_DATABASE_URL`: `sqlite:///<dir>/<stem>.db`, which names the data root `<dir>/<stem>/` (contract §4).
     pub database_url: String,
+    /// `CRM_LEGACY`: whether the cell starts beside a database of the Python cell that was not imported (contract §4).
+    pub legacy: Legacy,
     /// How long a starting cell waits for another one to release `LOCK`.
     #[serde(with = "humantime_serde")]
     pub lock_wait: Duration,
@@ -82,6 +84,16 @@ pub struct Storage {
     /// A unit of work that writes and runs longer than this is aborted.
     #[serde(with = "humantime_serde")]
     pub write_deadline: Duration,
+}
+
+/// What a database of the Python cell at `CRM_DATABASE_URL` that was not imported means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Legacy {
+    /// The cell does not start: its tenants would look empty.
+    Refuse,
+    /// Nothing: the cell starts.
+    Ignore,
 }
 
 /// Which tenants there may be and who is admitted to them.

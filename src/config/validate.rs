@@ -56,6 +56,7 @@ impl Faults {
     fn storage(&mut self, storage: &Storage) {
         let Storage {
             database_url,
+            legacy: _,
             lock_wait,
             max_open_tenants: _,
             tenant_idle,

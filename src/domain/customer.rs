@@ -9,7 +9,6 @@ use super::masking::Masking;
 use super::rules::Invalid;
 use super::{Allowed, FieldRule, Timestamp, fold_name};
 
-const NAME_MAX: usize = 200;
 const PHONE_MAX: usize = 50;
 const TEXT_MAX: usize = 200;
 const REMARK_MAX: usize = 20_000;
@@ -227,7 +226,7 @@ impl CustomerPatch {
     }
 
     fn read(fields: CustomerFields, check: &mut Checker) -> Self {
-        let name = check.required_text("name", fields.name, NAME_MAX);
+        let name = check.required_text("name", fields.name, Customer::NAME_MAX);
         let contact_phone = check.text("contactPhone", fields.contact_phone, PHONE_MAX);
         let contact_email = check.text("contactEmail", fields.contact_email, TEXT_MAX);
         let status =
@@ -305,6 +304,9 @@ impl CustomerPatch {
 }
 
 impl Customer {
+    /// The longest name, in characters.
+    pub const NAME_MAX: usize = 200;
+
     /// What makes the name unique.
     #[must_use]
     pub fn name_key(&self) -> String {

@@ -74,17 +74,22 @@ pub async fn insert(tx: &mut Write, new: NewContact) -> Result<Contact, StoreErr
     if contact.is_primary {
         demote_primary(tx, &contact).await?;
     }
-    bind(
-        sqlx::query(
-            "insert into contacts (id, customer_id, name, phone, email, is_primary, title, department, role, owner_id, \
-             version, updated_at, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)",
-        ),
-        &contact,
-    )
-    .execute(&mut *tx)
-    .await?;
+    insert_row(tx, &contact).await?;
     keep_change(tx, "contact.create", None, &contact, None);
     Ok(contact)
+}
+
+/// Adds the row alone.
+pub(super) async fn insert_row(tx: &mut Write, contact: &Contact) -> Result<(), sqlx::Error> {
+    let insert = bind(
+        sqlx::query(
+            "insert into contacts (id, customer_id, name, phone, email, is_primary, title, department, role, owner_id, \
+             version, updated_at, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        ),
+        contact,
+    );
+    insert.bind(contact.created_at.millis()).execute(&mut *tx).await?;
+    Ok(())
 }
 
 /// Changes a contact, if anything in `patch` differs from what is stored. `expected` is what it must be like.

@@ -1,5 +1,7 @@
 //! Customers.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
@@ -76,18 +78,27 @@ impl PointRead for Customer {
 pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreError> {
     let customer = new.into_customer(tx.new_id().to_string(), tx.now());
     check_owner(tx, None, &customer.owner_id)?;
-    let inserted = bind(sqlx::query(
-        "insert into customers (id, name, contact_phone, contact_email, status, lifecycle, level, source, industry, \
-         region, address, website, remark, owner_id, version, updated_at, name_key, created_at) \
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?16)",
-    ), &customer).execute(&mut *tx).await;
-    if let Err(error) = inserted {
+    if let Err(error) = insert_row(tx, &customer).await {
         return Err(name_taken(tx, error, &customer.name_key()).await);
     }
     let data = customer.event_data(tx.masking(), tx.now());
     let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
     keep_change(tx, "customer.create", None, &customer, Some(event));
     Ok(customer)
+}
+
+/// Adds the row alone.
+pub(super) async fn insert_row(tx: &mut Write, customer: &Customer) -> Result<(), sqlx::Error> {
+    let insert = bind(
+        sqlx::query(
+            "insert into customers (id, name, contact_phone, contact_email, status, lifecycle, level, source, industry, \
+         region, address, website, remark, owner_id, version, updated_at, name_key, created_at) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        ),
+        customer,
+    );
+    insert.bind(customer.created_at.millis()).execute(&mut *tx).await?;
+    Ok(())
 }
 
 /// Changes a customer, if anything in `patch` differs from what is stored. `expected` is what it must be like.
@@ -153,6 +164,16 @@ pub(super) async fn refresh_follow_ups(tx: &mut Write, id: &str) -> Result<(), S
     .execute(&mut *tx)
     .await?;
     Ok(())
+}
+
+/// The keys of the names that live customers have.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn name_keys(db: &mut Read) -> Result<HashSet<String>, StoreError> {
+    let sql = "select name_key from customers where deleted_at is null";
+    let keys: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *db).await?;
+    Ok(keys.into_iter().collect())
 }
 
 /// A page of the live customers.

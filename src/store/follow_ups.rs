@@ -69,19 +69,24 @@ pub async fn insert(tx: &mut Write, new: NewFollowUp) -> Result<FollowUp, StoreE
     let mut follow_up = new.into_follow_up(tx.new_id().to_string(), tx.now());
     check_owner(tx, None, &follow_up.owner_id)?;
     resolve_references(tx, &mut follow_up).await?;
-    bind(
-        sqlx::query(
-            "insert into follow_ups (id, customer_id, opportunity_id, contact_id, content, follow_up_type, occurred_at, \
-             next_follow_up_at, owner_id, version, updated_at, created_at) \
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
-        ),
-        &follow_up,
-    )
-    .execute(&mut *tx)
-    .await?;
+    insert_row(tx, &follow_up).await?;
     keep_change(tx, "follow_up.create", None, &follow_up, None);
     refresh_customers(tx, &[&follow_up]).await?;
     Ok(follow_up)
+}
+
+/// Adds the row alone.
+pub(super) async fn insert_row(tx: &mut Write, follow_up: &FollowUp) -> Result<(), sqlx::Error> {
+    let insert = bind(
+        sqlx::query(
+            "insert into follow_ups (id, customer_id, opportunity_id, contact_id, content, follow_up_type, occurred_at, \
+             next_follow_up_at, owner_id, version, updated_at, created_at) \
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        ),
+        follow_up,
+    );
+    insert.bind(follow_up.created_at.millis()).execute(&mut *tx).await?;
+    Ok(())
 }
 
 /// Changes a follow-up, if anything in `patch` differs from what is stored. `expected` is what it must be like.

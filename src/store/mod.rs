@@ -6,6 +6,7 @@ pub mod audit;
 pub mod contacts;
 pub mod customers;
 pub mod follow_ups;
+pub mod legacy;
 mod list;
 pub mod members;
 pub mod opportunities;

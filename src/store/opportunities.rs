@@ -89,16 +89,7 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
     }
     let opportunity = new.into_opportunity(tx.new_id().to_string(), tx.now())?;
     check_owner(tx, None, &opportunity.owner_id)?;
-    bind(
-        sqlx::query(
-            "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, \
-             probability_pct, expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) \
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
-        ),
-        &opportunity,
-    )
-    .execute(&mut *tx)
-    .await?;
+    insert_row(tx, &opportunity).await?;
     let data = opportunity.event_data(tx.masking(), tx.now());
     let created = Event { kind: "crm.opportunity.created", data: Value::Object(data) };
     keep_change(tx, "opportunity.create", None, &opportunity, Some(created));
@@ -107,6 +98,20 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
         keep_change(tx, "opportunity.close", Some(&opportunity), &opportunity, Some(closed));
     }
     Ok(opportunity)
+}
+
+/// Adds the row alone.
+pub(super) async fn insert_row(tx: &mut Write, opportunity: &Opportunity) -> Result<(), sqlx::Error> {
+    let insert = bind(
+        sqlx::query(
+            "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, \
+             probability_pct, expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) \
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        ),
+        opportunity,
+    );
+    insert.bind(opportunity.created_at.millis()).execute(&mut *tx).await?;
+    Ok(())
 }
 
 /// Changes an opportunity, if anything in `patch` differs from what is stored. `expected` is what it must be like.

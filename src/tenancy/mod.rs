@@ -34,7 +34,7 @@ pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::limits::{Bound, Capacity, Machine};
 pub use self::location::{file_name, tenant_of};
 pub use self::map::{OpenError, Stats, Tenants};
-pub use self::root::DataRoot;
+pub use self::root::{DataRoot, Guard};
 use crate::config;
 use crate::domain::{Clock, IdSource, Masking};
 

@@ -23,6 +23,13 @@ pub(super) struct Lock {
     _file: File,
 }
 
+/// The lock on a data root that is only looked at.
+#[derive(Debug)]
+pub struct Guard {
+    /// Held, not read: the lock goes with it.
+    _file: File,
+}
+
 /// The directory that holds all tenants of a cell (contract §4). While it or one of its tenants is open, no other
 /// process can have one for the same directory.
 #[derive(Debug)]
@@ -45,6 +52,27 @@ impl DataRoot {
         }
         root.remove_unfinished()?;
         Ok(root)
+    }
+
+    /// Keeps other processes away from a data root while the guard lives, and changes nothing in it; `None` if no
+    /// process ever used it.
+    ///
+    /// # Errors
+    /// Another process holds `LOCK` (the message says which).
+    pub fn guard(directory: &Path) -> anyhow::Result<Option<Guard>> {
+        let path = directory.join("LOCK");
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Guard { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(in_use(&path, &mut file)),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
     }
 
     /// The directory itself.
@@ -138,11 +166,7 @@ async fn lock(path: &Path, wait: Duration) -> anyhow::Result<File> {
                 }
                 tokio::time::sleep(LOCK_RETRY).await;
             }
-            Err(TryLockError::WouldBlock) => anyhow::bail!(
-                "{} is in use by {}: stop that process, or name another data root in CRM_DATABASE_URL",
-                path.display(),
-                holder(&mut file)
-            ),
+            Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| {
                     format!("cannot lock {}: the data root must be on a local file system", path.display())
@@ -161,6 +185,14 @@ fn sign(file: &mut File) -> io::Result<()> {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     writeln!(file, "process {} on {}", std::process::id(), host.trim())?;
     file.flush()
+}
+
+fn in_use(path: &Path, file: &mut File) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{} is in use by {}: stop that process, or name another data root in CRM_DATABASE_URL",
+        path.display(),
+        holder(file)
+    )
 }
 
 fn holder(file: &mut File) -> String {

@@ -8,11 +8,13 @@
 mod battery;
 mod contacts;
 mod customers;
+mod demo;
 mod durability;
 mod edges;
 mod follow_ups;
 mod idempotency;
 mod identity;
+mod legacy;
 mod lists;
 mod opportunities;
 mod quarantine;

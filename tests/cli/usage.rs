@@ -6,11 +6,11 @@ use crate::cell::{refusal, run, stdout};
 fn help_names_every_command_and_needs_no_configuration() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let text = stdout(&run(arguments, &[("CRM_JWT_SECRET", "short"), ("CRM_NONSENSE", "1")]));
-        for command in ["serve", "config", "token", "tenants", "health"] {
+        for command in ["serve", "config", "import-legacy", "demo", "token", "tenants", "health"] {
             assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{text}");
         }
     }
-    for command in ["serve", "config", "token", "tenants", "health"] {
+    for command in ["serve", "config", "import-legacy", "demo", "token", "tenants", "health"] {
         let text = stdout(&run(&[command, "--help"], &[]));
         assert!(text.contains(&format!("crm-cell {command}")), "{text}");
     }
@@ -36,7 +36,15 @@ fn an_unknown_command_or_option_is_refused_with_the_usage() {
 
 #[test]
 fn a_configuration_that_is_wrong_is_refused_by_every_command_that_reads_it() {
-    for command in [&["serve"][..], &[], &["token"], &["health"], &["config"]] {
+    for command in [
+        &["serve"][..],
+        &[],
+        &["token"],
+        &["health"],
+        &["config"],
+        &["import-legacy", "crm_cell.db"],
+        &["demo"],
+    ] {
         let said = refusal(&run(command, &[("CRM_JWT_SECERT", "x")]), 1);
         assert!(said.contains("CRM_JWT_SECERT") && said.contains("CRM_JWT_SECRET"), "{said}");
     }

@@ -9,6 +9,7 @@ mod idempotency;
 mod identity;
 mod idle;
 mod map;
+mod migration;
 mod reads;
 mod replaced;
 mod root;

@@ -38,6 +38,7 @@ impl Default for Setup {
             capacity: 16,
             storage: config::Storage {
                 database_url: String::new(),
+                legacy: config::Legacy::Refuse,
                 lock_wait: Duration::ZERO,
                 max_open_tenants: 0,
                 tenant_idle: Duration::from_secs(300),

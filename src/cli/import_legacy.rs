@@ -1,0 +1,88 @@
+//! `crm-cell import-legacy`: fills one file per tenant from the Python cell's database.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+
+use super::offline::{self, Offline};
+use super::progress;
+use crate::config::Config;
+use crate::domain::{InvalidTenantId, SystemClock, TenantId};
+use crate::legacy::{self, Order, Report};
+use crate::telemetry;
+
+/// Fill one file per tenant from the database of the Python cell, which is only read. Can be repeated: what is there is
+/// left alone.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The database of the Python cell
+    file: PathBuf,
+    /// Read, check and report, but write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Import the tenant OLD as NEW; may be repeated
+    #[arg(long = "map", value_name = "OLD=NEW", value_parser = parse_mapping)]
+    maps: Vec<(String, TenantId)>,
+    /// Write a line for every row that is not imported exactly as it was
+    #[arg(long, value_name = "FILE.csv")]
+    report: Option<PathBuf>,
+}
+
+/// `OLD=NEW`; no new id has a `=`, but an old one may.
+fn parse_mapping(text: &str) -> Result<(String, TenantId), String> {
+    let (old, new) = text.rsplit_once('=').ok_or("write OLD=NEW")?;
+    Ok((old.to_owned(), new.parse().map_err(|error: InvalidTenantId| error.to_string())?))
+}
+
+pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) -> anyhow::Result<()> {
+    let ImportArgs { file, dry_run, maps, report } = args;
+    telemetry::start_logging(&progress::quiet(&config.log))?;
+    let data_root = config.storage.data_root(working_directory)?;
+    let mut map = BTreeMap::new();
+    for (old, new) in maps {
+        ensure!(map.insert(old.clone(), new).is_none(), "--map names the tenant {old:?} twice");
+    }
+    let Offline { storage, tenants, capacity, surroundings } =
+        offline::settings(config, Arc::new(SystemClock));
+    let file = working_directory.join(file);
+    let order =
+        Order { file, map, dry_run, data_root: data_root.clone(), storage, tenants, capacity, surroundings };
+    let lines: Box<dyn Write> = match &report {
+        None => Box::new(io::sink()),
+        Some(path) => Box::new(BufWriter::new(create(&working_directory.join(path), &order.file)?)),
+    };
+    let mut written = Report::new(lines).context("cannot write the report")?;
+    let bar = progress::bar("rows");
+    let runtime = super::runtime()?;
+    let imported = runtime.block_on(legacy::import(
+        order,
+        &mut written,
+        |rows| bar.set_length(rows),
+        |rows| bar.inc(rows),
+    ));
+    bar.finish_and_clear();
+    imported?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{written}")?;
+    let name = report.map_or_else(|| "--report FILE.csv".to_owned(), |path| path.display().to_string());
+    writeln!(out, "{name} has a line for every row that was repaired or kept.")?;
+    if dry_run {
+        writeln!(out, "This was a dry run: nothing was written into {}.", data_root.display())?;
+    } else {
+        writeln!(out, "The tenants are in {}/tenants. Start the cell: crm-cell serve", data_root.display())?;
+    }
+    Ok(())
+}
+
+/// The report's file, which must not be the one that is imported.
+fn create(path: &Path, source: &Path) -> anyhow::Result<File> {
+    let is_source =
+        path.canonicalize().is_ok_and(|path| source.canonicalize().is_ok_and(|source| path == source));
+    ensure!(!is_source, "--report would overwrite {}", source.display());
+    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,42 @@
+//! How commands open a data root that no cell uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, Config, Provision};
+use crate::domain::{Clock, IdSource, Masking};
+use crate::tenancy::{Capacity, Machine, Surroundings};
+
+/// How long closing the tenants may take.
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(60);
+/// How long one transaction may take: nobody waits for the others.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// What the tenants are opened with.
+#[derive(Debug)]
+pub(super) struct Offline {
+    pub(super) storage: config::Storage,
+    pub(super) tenants: config::Tenants,
+    pub(super) capacity: Capacity,
+    pub(super) surroundings: Surroundings,
+}
+
+/// The settings of an operator's command: it does not wait for a running cell, and may create tenants.
+pub(super) fn settings(config: Config, clock: Arc<dyn Clock>) -> Offline {
+    let Config { server, mut storage, mut tenants, api, .. } = config;
+    storage.lock_wait = Duration::ZERO;
+    storage.read_deadline = DEADLINE;
+    storage.write_deadline = DEADLINE;
+    tenants.provision = Provision::Auto;
+    tenants.create_burst = u32::MAX;
+    Offline {
+        capacity: Capacity::of(Machine::inspect(), storage.max_open_tenants, server.max_connections),
+        storage,
+        tenants,
+        surroundings: Surroundings {
+            clock,
+            ids: Arc::<IdSource>::default(),
+            masking: Masking { email: api.mask_email },
+        },
+    }
+}

@@ -1,0 +1,158 @@
+//! Files that older versions wrote are migrated by opening them, with what is in them.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::support::{Cell, Setup, add, file_of, ids, tenant};
+
+/// What a version-1 file of `acme` holds: a row in every table, every column of a customer filled.
+const ROWS_OF_1: &str = "
+    insert into meta (id, tenant_id, created_at) values (1, 'acme', 1000);
+    insert into customers (id, name, name_key, contact_phone, contact_email, status, lifecycle, level, source, industry,
+        region, address, website, remark, owner_id, next_follow_up_at, last_follow_up_at, version, created_at, updated_at)
+        values ('c1', '华为', '华为', '13812345678', 'a@b.c', 2, 'lead', 'A', 's', 'i', 'r', 'addr', 'w', 'rem', 'zhang',
+            7000, 6000, 3, 1000, 2000);
+    insert into customers (id, name, name_key, owner_id, created_at, updated_at, deleted_at)
+        values ('c2', 'ACME', 'acme', 'li', 1000, 3000, 3000);
+    insert into journal (at, actor, action, resource, record_id, version, request_id, trace_id, changes)
+        values (1000, 'zhang', 'customer.create', 'customer', 'c1', 1, 'r1', 't1', '{\"name\":[null,\"华为\"]}');
+    insert into outbox (event_id, type, record_id, at, data, state)
+        values ('e1', 'crm.customer.created', 'c1', 1000, '{}', 'pending');
+    insert into idempotency (key, fingerprint, response, at) values ('k1', 'f1', '{\"status\":201}', 1000);
+";
+
+/// What version 2 added.
+const ROWS_OF_2: &str = "
+    insert into contacts (id, customer_id, name, phone, is_primary, owner_id, created_at, updated_at)
+        values ('k1', 'c1', '李雷', '13899995678', 1, 'zhang', 1000, 2000);
+    insert into opportunities (id, customer_id, title, amount_cents, stage, probability_pct, closed_at, owner_id,
+        created_at, updated_at) values ('o1', 'c1', '项目', 100, 5, 100, 2000, 'zhang', 1000, 2000);
+    insert into follow_ups (id, customer_id, opportunity_id, contact_id, content, occurred_at, owner_id, created_at,
+        updated_at) values ('f1', 'c1', 'o1', 'k1', '电话', 6000, 'zhang', 6000, 6000);
+    insert into members (user_id, added_at) values ('zhang', 1000);
+    update customers set deleted_with = 'c1' where id = 'c2';
+";
+
+/// The file of `acme` as the cell of this schema version left it.
+async fn write_old(root: &Path, version: i64, rows: &[&'static str]) {
+    let file = file_of(root, "acme");
+    std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    let mut connection = options.connect().await.expect("created");
+    let of_that_time = sqlx::migrate!().iter().filter(|known| known.version <= version).cloned().collect();
+    let migrator = Migrator::with_migrations(of_that_time);
+    migrator.run_direct(None, &mut connection, false).await.expect("migrated");
+    for rows in rows {
+        sqlx::raw_sql(*rows).execute(&mut connection).await.expect("inserted");
+    }
+    assert_eq!(user_version(&mut connection).await, version);
+    connection.close().await.expect("closed");
+}
+
+async fn user_version(connection: &mut SqliteConnection) -> i64 {
+    sqlx::query_scalar("pragma user_version").fetch_one(connection).await.expect("a version")
+}
+
+/// All rows of the tables that a file of this version has, as JSON, with the columns that it has.
+async fn dump(file: &Path, tables: &[(&str, Vec<String>)]) -> Vec<String> {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("opened");
+    let mut dump = Vec::new();
+    for (table, columns) in tables {
+        let columns =
+            columns.iter().map(|column| format!("'{column}', \"{column}\"")).collect::<Vec<_>>().join(", ");
+        let sql = format!("select json_object({columns}) from {table} order by rowid");
+        let rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("rows");
+        assert!(!rows.is_empty(), "{table} is empty");
+        dump.extend(rows.into_iter().map(|row| format!("{table} {row}")));
+    }
+    connection.close().await.expect("closed");
+    dump
+}
+
+async fn tables_of(file: &Path) -> Vec<(&'static str, Vec<String>)> {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("opened");
+    let mut tables = Vec::new();
+    for table in
+        ["meta", "customers", "contacts", "opportunities", "follow_ups", "journal", "outbox", "idempotency"]
+    {
+        let columns: Vec<String> = sqlx::query_scalar("select name from pragma_table_info(?1)")
+            .bind(table)
+            .fetch_all(&mut connection)
+            .await
+            .expect("columns");
+        if !columns.is_empty() {
+            tables.push((table, columns));
+        }
+    }
+    connection.close().await.expect("closed");
+    tables
+}
+
+async fn objects(file: &Path) -> Vec<(String, String, Value)> {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("opened");
+    let objects: Vec<(String, String)> = sqlx::query_as("select type, name from sqlite_master order by 1, 2")
+        .fetch_all(&mut connection)
+        .await
+        .expect("objects");
+    let mut described = Vec::new();
+    for (kind, name) in objects {
+        let columns: String = sqlx::query_scalar(
+            "select json_group_array(json_array(name, type, \"notnull\", dflt_value, pk)) from pragma_table_xinfo(?1)",
+        )
+        .bind(&name)
+        .fetch_one(&mut connection)
+        .await
+        .expect("columns");
+        described.push((kind, name, serde_json::from_str(&columns).expect("JSON")));
+    }
+    connection.close().await.expect("closed");
+    described
+}
+
+#[tokio::test]
+async fn a_file_of_every_older_version_is_migrated_by_opening_it_with_its_data_intact() {
+    let latest = sqlx::migrate!().iter().map(|migration| migration.version).max().expect("a migration");
+    let fresh = Cell::open().await;
+    fresh.db("acme").await;
+    let fresh = fresh.stop().await;
+    for (version, rows) in [(1, &[ROWS_OF_1][..]), (2, &[ROWS_OF_1, ROWS_OF_2])] {
+        let directory = tempfile::tempdir().expect("a directory");
+        write_old(directory.path(), version, rows).await;
+        let file = file_of(directory.path(), "acme");
+        let tables = tables_of(&file).await;
+        let before = dump(&file, &tables).await;
+
+        let cell = Setup::default().open_at(directory).await;
+        let db = cell.tenants.find(&tenant("acme")).await.expect("opened").expect("known");
+        let names = db.read(async |read| ids(read, "select name from customers order by seq").await);
+        assert_eq!(names.await.expect("read"), ["华为", "ACME"], "version {version}");
+        assert_eq!(cell.stat(|s| &s.migrations), 1, "version {version}");
+        drop(db);
+        let directory = cell.stop().await;
+
+        assert_eq!(dump(&file, &tables).await, before, "version {version}");
+        assert_eq!(objects(&file).await, objects(&file_of(fresh.path(), "acme")).await, "version {version}");
+        let backup = directory.path().join(format!("backups/acme.db.before-migration-from-{version}"));
+        assert_eq!(dump(&backup, &tables).await, before, "the restore point of version {version}");
+        let mut kept = SqliteConnectOptions::new().filename(&backup).connect().await.expect("opened");
+        assert_eq!(user_version(&mut kept).await, version);
+        kept.close().await.expect("closed");
+
+        // Once, and from then on it is a file like any other.
+        let cell = Setup::default().open_at(directory).await;
+        let db = cell.db("acme").await;
+        add(&db, "later").await.expect("written");
+        let version_now = db
+            .read(async |read| ids(read, "select cast(user_version as text) from pragma_user_version").await);
+        assert_eq!(version_now.await.expect("read"), [latest.to_string()]);
+        assert_eq!(cell.stat(|s| &s.migrations), 0);
+    }
+}
