@@ -9,12 +9,11 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-use super::offline::{self, Offline};
+use super::offline;
 use super::progress;
 use crate::config::Config;
 use crate::demo::{self, Made, Script, Wanted};
 use crate::domain::{Clock as _, ManualClock, Stage, SystemClock, TenantId};
-use crate::tenancy::{DataRoot, Tenants};
 use crate::{legacy, telemetry};
 
 /// Fill a tenant with a year of sample data: customers, contacts, deals at every stage, follow-ups
@@ -45,9 +44,7 @@ pub(super) fn run(args: DemoArgs, config: Config, working_directory: &Path) -> a
         let data_root = config.storage.data_root(working_directory)?;
         legacy::check_start(&config.storage, working_directory, &data_root).await?;
         let clock = Arc::new(ManualClock::at(wanted.beginning()));
-        let Offline { storage, tenants, capacity, surroundings } = offline::settings(config, clock.clone());
-        let root = DataRoot::open(&data_root, storage.lock_wait).await?;
-        let map = Tenants::open(root, &storage, &tenants, capacity, surroundings).await?;
+        let map = offline::settings(config, clock.clone()).open(&data_root).await?;
         let made = async {
             let db = map.find_or_create(&tenant).await.with_context(|| format!("the tenant {tenant}"))?;
             wanted.taken = demo::taken(&db).await?;

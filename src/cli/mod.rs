@@ -74,7 +74,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, Config::load(&sources)?, sources.directory()),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
-            Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
+            Command::Tenants(command) => tenants::run(command, Config::load(&sources)?, sources.directory()),
             Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }

@@ -1,11 +1,14 @@
 //! How commands open a data root that no cell uses.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::config::{self, Config, Provision};
 use crate::domain::{Clock, IdSource, Masking};
-use crate::tenancy::{Capacity, Machine, Surroundings};
+use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
 
 /// How long closing the tenants may take.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(60);
@@ -19,6 +22,16 @@ pub(super) struct Offline {
     pub(super) tenants: config::Tenants,
     pub(super) capacity: Capacity,
     pub(super) surroundings: Surroundings,
+}
+
+impl Offline {
+    /// The tenants of a data root, which no cell may be serving.
+    pub(super) async fn open(self, data_root: &Path) -> anyhow::Result<Tenants> {
+        let Self { storage, tenants, capacity, surroundings } = self;
+        let root = DataRoot::open(data_root, storage.lock_wait).await;
+        let root = root.context("this command needs the data root for itself")?;
+        Tenants::open(root, &storage, &tenants, capacity, surroundings).await
+    }
 }
 
 /// The settings of an operator's command: it does not wait for a running cell, and may create tenants.

@@ -3,22 +3,20 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::config::{self, Config, Provision};
-use crate::domain::{IdSource, Masking, SystemClock, TenantId};
+use super::offline;
+use crate::config::Config;
+use crate::domain::{SystemClock, TenantId};
 use crate::identity;
 use crate::store::members::{self, Member};
-use crate::tenancy::{Actor, Capacity, DataRoot, Machine, Surroundings, TenantDb, Tenants};
+use crate::tenancy::{Actor, TenantDb, Tenants};
 
 /// Who the journal says that an operator's changes are by.
 const OPERATOR: &str = "operator";
-/// How long closing the tenant may take.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantsCommand {
@@ -76,41 +74,27 @@ fn user(text: &str) -> Result<Arc<str>, &'static str> {
 /// # Errors
 ///
 /// The data root is in use or missing, there is no such tenant, or its file cannot be used.
-pub(super) fn run(command: TenantsCommand, config: &Config, working_directory: &Path) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+pub(super) fn run(command: TenantsCommand, config: Config, working_directory: &Path) -> anyhow::Result<()> {
     let TenantsCommand::Members(command) = command;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let tenants = open(config, working_directory).await?;
         let done = run_members(&tenants, command).await;
-        let still_open = tenants.close(CLOSE_LIMIT).await;
+        let still_open = tenants.close(offline::CLOSE_LIMIT).await;
         done?;
         anyhow::ensure!(still_open == 0, "the tenant's file could not be closed cleanly");
         Ok(())
     })
 }
 
-/// The tenants of the data root. `CRM_TENANT_PROVISION` is for requests: operators create a tenant where they say so.
-async fn open(config: &Config, working_directory: &Path) -> anyhow::Result<Tenants> {
-    let Config { server, storage, tenants, api, .. } = config;
-    let directory = storage.data_root(working_directory)?;
+async fn open(config: Config, working_directory: &Path) -> anyhow::Result<Tenants> {
+    let directory = config.storage.data_root(working_directory)?;
     if !directory.is_dir() {
         bail!(
             "there is no data root at {}: look at CRM_DATABASE_URL, or start a cell once to make it",
             directory.display()
         );
     }
-    let root = DataRoot::open(&directory, Duration::ZERO)
-        .await
-        .context("this command needs the data root for itself")?;
-    let capacity = Capacity::of(Machine::inspect(), storage.max_open_tenants, server.max_connections);
-    let surroundings = Surroundings {
-        clock: Arc::new(SystemClock),
-        ids: Arc::<IdSource>::default(),
-        masking: Masking { email: api.mask_email },
-    };
-    let tenants = config::Tenants { provision: Provision::Auto, ..tenants.clone() };
-    Tenants::open(root, storage, &tenants, capacity, surroundings).await
+    offline::settings(config, Arc::new(SystemClock)).open(&directory).await
 }
 
 /// Does what the command says, then prints who the members are.
