@@ -26,9 +26,9 @@ const DESCRIPTION: &str = include_str!("openapi/description.md");
 const EXAMPLES: &str = include_str!("openapi/examples.json");
 
 /// No control characters but tab and newline, see `StrictJson`.
-const CLEAN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+pub(super) const CLEAN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
 /// Also something to see.
-const NOT_BLANK: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[^\u0000-\u0020\u007F-\u00A0][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+pub(super) const NOT_BLANK: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[^\u0000-\u0020\u007F-\u00A0][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
 
 /// The document as it is served.
 pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(assemble);

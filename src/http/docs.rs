@@ -1,0 +1,461 @@
+//! `/docs`: the API document as one page for people, without scripts and without anything from elsewhere.
+//!
+//! maud escapes whatever text the document has; only the style sheet goes in as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::{Map, Value};
+
+use super::error::ErrorBody;
+use super::openapi::{CLEAN, DOCUMENT, NOT_BLANK};
+
+const STYLE: &str = include_str!("docs.css");
+/// In the order in which a path's operations are shown.
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// The page of our document, for this path: its links are relative to it.
+pub(super) fn page_at(path: &str) -> &'static str {
+    static DOCS: LazyLock<String> = LazyLock::new(|| page(&DOCUMENT, "openapi.json"));
+    static DOCS_WITH_SLASH: LazyLock<String> = LazyLock::new(|| page(&DOCUMENT, "../openapi.json"));
+    if path.ends_with('/') { &DOCS_WITH_SLASH } else { &DOCS }
+}
+
+/// The page of a document, whose own address, relative to the page's, is `source`.
+fn page(document: &Value, source: &str) -> String {
+    let info = &document["info"];
+    let title = format!("{} {}", text(info, "title"), text(info, "version"));
+    let tags = operations_by_tag(document);
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#content" { "Skip to the content" }
+                (contents(&tags))
+                main #content {
+                    header { (introduction(document, source)) }
+                    section #authentication { (authentication(document)) }
+                    @for (tag, operations) in &tags {
+                        section id={ "tag-" (tag) } {
+                            h2 { (tag) }
+                            @for operation in operations { (operation.show(document)) }
+                        }
+                    }
+                    section #schemas { h2 { "Schemas" } (schemas(document)) }
+                    section #errors { h2 { "Errors" } (errors(document, &tags)) }
+                }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+/// An operation, and where it is.
+struct Operation<'a> {
+    path: &'a str,
+    method: &'static str,
+    id: &'a str,
+    body: &'a Value,
+}
+
+fn operations_by_tag(document: &Value) -> BTreeMap<&str, Vec<Operation<'_>>> {
+    let mut tags = BTreeMap::<_, Vec<_>>::new();
+    for (path, item) in entries(&document["paths"]) {
+        for method in METHODS {
+            let Some(body) = item.get(method) else { continue };
+            let operation = Operation { path, method, id: text(body, "operationId"), body };
+            tags.entry(body["tags"][0].as_str().unwrap_or("other")).or_default().push(operation);
+        }
+    }
+    tags
+}
+
+fn contents(tags: &BTreeMap<&str, Vec<Operation<'_>>>) -> Markup {
+    html! {
+        nav aria-label="Contents" {
+            ul {
+                li { a href="#authentication" { "Authentication" } }
+                @for (tag, operations) in tags {
+                    li {
+                        a href={ "#tag-" (tag) } { (tag) }
+                        ul { @for operation in operations { li { (operation.link()) } } }
+                    }
+                }
+                li { a href="#schemas" { "Schemas" } }
+                li { a href="#errors" { "Errors" } }
+            }
+        }
+    }
+}
+
+fn introduction(document: &Value, source: &str) -> Markup {
+    let info = &document["info"];
+    html! {
+        h1 { (text(info, "title")) " " small { (text(info, "version")) } }
+        (markdown(text(info, "description")))
+        dl {
+            dt { "For programs" }
+            dd { a href=(source) { "openapi.json" } ", OpenAPI " (text(document, "openapi")) }
+            @for server in items(&document["servers"]) {
+                dt { "Base of all paths" }
+                dd { code { (text(server, "url")) } " " (prose(text(server, "description"))) }
+            }
+            dt { "License" }
+            dd { (text(&info["license"], "name")) }
+        }
+    }
+}
+
+fn authentication(document: &Value) -> Markup {
+    html! {
+        h2 { "Authentication" }
+        p { "Operations marked " span.public { "public" } " take anybody; all others want:" }
+        dl {
+            @for (name, scheme) in entries(&document["components"]["securitySchemes"]) {
+                dt { (name) }
+                dd {
+                    @if text(scheme, "scheme") == "bearer" { code { "Authorization: Bearer …" } " " }
+                    (prose(text(scheme, "description")))
+                }
+            }
+        }
+    }
+}
+
+impl Operation<'_> {
+    /// Leads into the fold, not to it: browsers then open it.
+    fn link(&self) -> Markup {
+        html! { a href={ "#operation-" (self.id) } { (self.name()) } }
+    }
+
+    fn name(&self) -> Markup {
+        html! {
+            span class={ "method " (self.method) } { (self.method.to_uppercase()) } " "
+            code.path { (self.path) }
+        }
+    }
+
+    fn is_public(&self) -> bool {
+        items(&self.body["security"]).is_empty()
+    }
+
+    fn show(&self, document: &Value) -> Markup {
+        html! {
+            details.operation {
+                summary {
+                    h3 { (self.name()) }
+                    " " span { (prose(text(self.body, "summary"))) }
+                    @if self.is_public() { " " span.public { "public" } }
+                }
+                div.fold id={ "operation-" (self.id) } {
+                    p.note { "Operation " code { (self.id) } }
+                    (markdown(text(self.body, "description")))
+                    (parameters(items(&self.body["parameters"])))
+                    @if let Some(request) = self.body.get("requestBody") { (request_body(document, request)) }
+                    h4 { "Responses" }
+                    @for (status, answer) in entries(&self.body["responses"]) {
+                        (response(document, status, answer))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn parameters(parameters: &[Value]) -> Markup {
+    let mut parameters: Vec<_> = parameters.iter().collect();
+    parameters.sort_by_key(|parameter| (parameter["required"] != true, text(parameter, "in") != "path"));
+    html! {
+        @if !parameters.is_empty() {
+            h4 { "Parameters" }
+            table {
+                thead { tr { th { "Name" } th { "Place" } th { "Value" } th { "Meaning" } } }
+                tbody {
+                    @for parameter in parameters {
+                        tr {
+                            td { (named(text(parameter, "name"), parameter["required"] == true)) }
+                            td { (text(parameter, "in")) }
+                            td { (value(&parameter["schema"])) }
+                            td {
+                                (prose(text(parameter, "description"))) " "
+                                (prose(text(&parameter["schema"], "description")))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn request_body(document: &Value, request: &Value) -> Markup {
+    let first = entries(&request["content"]).next().map(|(_, content)| resolve(document, &content["schema"]));
+    html! {
+        h4 { "Request body " (necessity(request["required"] == true)) }
+        p { (prose(text(request, "description"))) }
+        @for (media_type, content) in entries(&request["content"]) {
+            p { code { (media_type) } ": " (value(&content["schema"])) }
+            @if let Some(example) = content.get("example") {
+                details.example { summary { "Example" } (json(example)) }
+            }
+        }
+        @if let Some(schema) = first { (fields(schema)) }
+    }
+}
+
+fn response(document: &Value, status: &str, response: &Value) -> Markup {
+    let codes = codes(response);
+    html! {
+        details.response {
+            summary {
+                span class={ "status s" (status.get(..1).unwrap_or_default()) } { (status) } " "
+                @if codes.is_empty() { (prose(text(response, "description"))) } @else { (list(&codes)) }
+            }
+            div.fold {
+                @if response.get("content").is_none() { p { "No body." } }
+                @for (media_type, content) in entries(&response["content"]) {
+                    p { code { (media_type) } ": " (value(&content["schema"])) }
+                    @if let Some(example) = content.get("example") { (json(example)) }
+                }
+                dl {
+                    @for (name, header) in entries(&response["headers"]) {
+                        @let header = resolve(document, header);
+                        dt { code { (name) } }
+                        dd { (value(&header["schema"])) ". " (prose(text(header, "description"))) }
+                    }
+                    @for (name, link) in entries(&response["links"]) {
+                        dt { "Leads to " a href={ "#operation-" (name) } { code { (name) } } }
+                        dd {
+                            @for (parameter, source) in entries(&link["parameters"]) {
+                                "with " code { (parameter) " = " (source.as_str().unwrap_or_default()) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn schemas(document: &Value) -> Markup {
+    html! {
+        @for (name, schema) in entries(&document["components"]["schemas"]) {
+            details.schema {
+                summary { h3 { code { (name) } } }
+                div.fold id={ "schema-" (name) } {
+                    (markdown(text(schema, "description")))
+                    (fields(schema))
+                }
+            }
+        }
+    }
+}
+
+/// Every code of an error, with the statuses and the operations that have it.
+fn errors(document: &Value, tags: &BTreeMap<&str, Vec<Operation<'_>>>) -> Markup {
+    let mut errors = BTreeMap::<_, (BTreeSet<_>, Vec<_>)>::new();
+    let schema = &document["components"]["schemas"][ErrorBody::NAME];
+    for code in items(&schema["properties"]["code"]["enum"]).iter().filter_map(Value::as_str) {
+        errors.entry(code).or_default();
+    }
+    for operation in tags.values().flatten() {
+        for (status, response) in entries(&operation.body["responses"]) {
+            for code in codes(response) {
+                let (statuses, operations) = errors.entry(code).or_default();
+                statuses.insert(status);
+                operations.push(operation);
+            }
+        }
+    }
+    html! {
+        table {
+            thead { tr { th { "Code" } th { "Status" } th { "Operations" } } }
+            tbody {
+                @for (code, (statuses, operations)) in &errors {
+                    tr id={ "error-" (code) } {
+                        td { code { (code) } }
+                        td { @for status in statuses { (status) " " } }
+                        td {
+                            @if operations.is_empty() {
+                                "answered where no operation is"
+                            } @else {
+                                details {
+                                    summary { (operations.len()) }
+                                    ul { @for operation in operations { li { (operation.link()) } } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The codes that an answer may have; none unless it is an error.
+fn codes(response: &Value) -> Vec<&str> {
+    let is_error = |(_, content): (_, &Value)| reference(&content["schema"]) == Some(ErrorBody::NAME);
+    if entries(&response["content"]).any(is_error) {
+        text(response, "description").split(", ").collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// The fields of an object, the required ones first; those that are only read by name.
+fn fields(schema: &Value) -> Markup {
+    let is_required = |name: &str| items(&schema["required"]).iter().any(|required| required == name);
+    let (read, mut fields): (Vec<_>, Vec<_>) =
+        entries(&schema["properties"]).partition(|(_, field)| field["readOnly"] == true);
+    fields.sort_by_key(|(name, _)| !is_required(name));
+    let read: Vec<_> = read.into_iter().map(|(name, _)| name).collect();
+    html! {
+        @if !fields.is_empty() {
+            table {
+                thead { tr { th { "Field" } th { "Value" } th { "Meaning" } } }
+                tbody {
+                    @for (name, field) in fields {
+                        tr {
+                            td { (named(name, is_required(name))) }
+                            td { (value(field)) }
+                            td { (prose(text(field, "description"))) }
+                        }
+                    }
+                }
+            }
+        }
+        @if !read.is_empty() { p.note { "Read only, ignored in a request: " (list(&read)) "." } }
+        @if schema["additionalProperties"] == false { p.note { "No other field is taken." } }
+    }
+}
+
+fn named(name: &str, is_required: bool) -> Markup {
+    html! { code { (name) } " " (necessity(is_required)) }
+}
+
+fn necessity(is_required: bool) -> Markup {
+    html! { @if is_required { small.required { "required" } } @else { small { "optional" } } }
+}
+
+/// What a value can be: type, values, limits.
+fn value(schema: &Value) -> Markup {
+    if let Some(name) = reference(schema) {
+        return html! { a href={ "#schema-" (name) } { (name) } };
+    }
+    let mut options: Vec<_> = items(&schema["oneOf"]).iter().collect();
+    options.sort_by_key(|option| option["type"] == "null");
+    html! {
+        @if options.is_empty() { (types(&schema["type"])) }
+        @for (index, option) in options.into_iter().enumerate() {
+            @if index > 0 { " or " }
+            (value(option))
+        }
+        @if let Some(format) = schema["format"].as_str() { " (" (format) ")" }
+        @for part in ["items", "additionalProperties"] {
+            @if schema[part].is_object() { " of " (value(&schema[part])) }
+        }
+        @for (index, (name, field)) in entries(&schema["properties"]).enumerate() {
+            @if index == 0 { " with " } @else { ", " }
+            code { (name) } " (" (value(field)) ")"
+        }
+        @for word in items(&schema["enum"]) { " " code { (word_of(word)) } }
+        @if let Some(range) = range(schema, "minimum", "maximum") { ", " (range) }
+        @if let Some(range) = range(schema, "minLength", "maxLength") { ", " (range) " characters" }
+        @match schema["pattern"].as_str() {
+            Some(CLEAN) => ", no control characters",
+            Some(NOT_BLANK) => ", not blank, no control characters",
+            Some(pattern) => { ", " code { (pattern) } }
+            None => {}
+        }
+    }
+}
+
+fn types(types: &Value) -> String {
+    match types {
+        Value::String(name) => name.clone(),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        _ => "anything".to_owned(),
+    }
+}
+
+/// A text as it is, unless nothing would be seen of it.
+fn word_of(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) if !text.is_empty() => text.to_owned(),
+        _ => value.to_string(),
+    }
+}
+
+fn range(schema: &Value, least: &str, most: &str) -> Option<String> {
+    match (schema[least].as_number(), schema[most].as_number()) {
+        (Some(least), Some(most)) => Some(format!("{least} to {most}")),
+        (Some(least), None) => Some(format!("at least {least}")),
+        (None, Some(most)) => Some(format!("at most {most}")),
+        (None, None) => None,
+    }
+}
+
+fn list(words: &[&str]) -> Markup {
+    html! {
+        @for (index, word) in words.iter().enumerate() {
+            @if index > 0 { ", " }
+            code { (word) }
+        }
+    }
+}
+
+fn json(value: &Value) -> Markup {
+    html! { pre { code { (format!("{value:#}")) } } }
+}
+
+/// The Markdown that our descriptions use: paragraphs, lists, code.
+fn markdown(text: &str) -> Markup {
+    html! {
+        @for block in text.split("\n\n") {
+            @if block.starts_with("- ") {
+                ul { @for item in block.split("\n- ") { li { (prose(item.trim_start_matches("- "))) } } }
+            } @else if !block.trim().is_empty() {
+                p { (prose(block)) }
+            }
+        }
+    }
+}
+
+/// A text whose code stands between backticks.
+fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// What a value stands for, if it is a reference.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let target = value["$ref"].as_str().and_then(|reference| document.pointer(reference.strip_prefix('#')?));
+    target.unwrap_or(value)
+}
+
+/// The name of the schema that this refers to.
+fn reference(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.rsplit('/').next()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter).map(|(key, value)| (key.as_str(), value))
+}
