@@ -149,7 +149,9 @@ fn assemble() -> Value {
         .license(License::new(env!("CARGO_PKG_LICENSE")).identifier(env!("CARGO_PKG_LICENSE")));
     let bearer = Http::new(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description("A JWT, a service token, or a token of the platform.");
+        .description(
+            "A JWT, a service token, or a token of the platform. Unless it names its bearer's tenant, `X-Tenant-Id` does.",
+        );
     let mut components = Components::new();
     components.schemas.insert(ErrorBody::NAME, ErrorBody::schema());
     let mut document = OpenApi::with_info(info)

@@ -8,6 +8,7 @@
 mod battery;
 mod contacts;
 mod customers;
+mod docs;
 mod durability;
 mod edges;
 mod follow_ups;

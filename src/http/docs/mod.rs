@@ -2,16 +2,19 @@
 //!
 //! maud escapes whatever text the document has; only the style sheet goes in as it is.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::words::{entries, items, list, markdown, prose, reference, text, value};
 use super::error::ErrorBody;
-use super::openapi::{CLEAN, DOCUMENT, NOT_BLANK};
+use super::openapi::DOCUMENT;
 
-const STYLE: &str = include_str!("docs.css");
+const STYLE: &str = include_str!("style.css");
 /// In the order in which a path's operations are shown.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -116,7 +119,7 @@ fn introduction(document: &Value, source: &str) -> Markup {
 fn authentication(document: &Value) -> Markup {
     html! {
         h2 { "Authentication" }
-        p { "Operations marked " span.public { "public" } " take anybody; all others want:" }
+        p { "Operations marked " span.public { "public" } " need no token. All others need:" }
         dl {
             @for (name, scheme) in entries(&document["components"]["securitySchemes"]) {
                 dt { (name) }
@@ -181,7 +184,7 @@ fn parameters(parameters: &[Value]) -> Markup {
                     @for parameter in parameters {
                         tr {
                             td { (named(text(parameter, "name"), parameter["required"] == true)) }
-                            td { (text(parameter, "in")) }
+                            td.place { (text(parameter, "in")) }
                             td { (value(&parameter["schema"])) }
                             td {
                                 (prose(text(parameter, "description"))) " "
@@ -196,17 +199,18 @@ fn parameters(parameters: &[Value]) -> Markup {
 }
 
 fn request_body(document: &Value, request: &Value) -> Markup {
-    let first = entries(&request["content"]).next().map(|(_, content)| resolve(document, &content["schema"]));
+    let contents: Vec<_> = entries(&request["content"]).collect();
+    let schema = contents.first().map(|(_, content)| resolve(document, &content["schema"]));
     html! {
         h4 { "Request body " (necessity(request["required"] == true)) }
         p { (prose(text(request, "description"))) }
-        @for (media_type, content) in entries(&request["content"]) {
+        @for (media_type, content) in &contents {
             p { code { (media_type) } ": " (value(&content["schema"])) }
-            @if let Some(example) = content.get("example") {
-                details.example { summary { "Example" } (json(example)) }
-            }
         }
-        @if let Some(schema) = first { (fields(schema)) }
+        @if let Some(schema) = schema { (fields(schema)) }
+        @for example in contents.iter().filter_map(|(_, content)| content.get("example")) {
+            details { summary { "Example" } (json(example)) }
+        }
     }
 }
 
@@ -344,97 +348,8 @@ fn necessity(is_required: bool) -> Markup {
     html! { @if is_required { small.required { "required" } } @else { small { "optional" } } }
 }
 
-/// What a value can be: type, values, limits.
-fn value(schema: &Value) -> Markup {
-    if let Some(name) = reference(schema) {
-        return html! { a href={ "#schema-" (name) } { (name) } };
-    }
-    let mut options: Vec<_> = items(&schema["oneOf"]).iter().collect();
-    options.sort_by_key(|option| option["type"] == "null");
-    html! {
-        @if options.is_empty() { (types(&schema["type"])) }
-        @for (index, option) in options.into_iter().enumerate() {
-            @if index > 0 { " or " }
-            (value(option))
-        }
-        @if let Some(format) = schema["format"].as_str() { " (" (format) ")" }
-        @for part in ["items", "additionalProperties"] {
-            @if schema[part].is_object() { " of " (value(&schema[part])) }
-        }
-        @for (index, (name, field)) in entries(&schema["properties"]).enumerate() {
-            @if index == 0 { " with " } @else { ", " }
-            code { (name) } " (" (value(field)) ")"
-        }
-        @for word in items(&schema["enum"]) { " " code { (word_of(word)) } }
-        @if let Some(range) = range(schema, "minimum", "maximum") { ", " (range) }
-        @if let Some(range) = range(schema, "minLength", "maxLength") { ", " (range) " characters" }
-        @match schema["pattern"].as_str() {
-            Some(CLEAN) => ", no control characters",
-            Some(NOT_BLANK) => ", not blank, no control characters",
-            Some(pattern) => { ", " code { (pattern) } }
-            None => {}
-        }
-    }
-}
-
-fn types(types: &Value) -> String {
-    match types {
-        Value::String(name) => name.clone(),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
-        _ => "anything".to_owned(),
-    }
-}
-
-/// A text as it is, unless nothing would be seen of it.
-fn word_of(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) if !text.is_empty() => text.to_owned(),
-        _ => value.to_string(),
-    }
-}
-
-fn range(schema: &Value, least: &str, most: &str) -> Option<String> {
-    match (schema[least].as_number(), schema[most].as_number()) {
-        (Some(least), Some(most)) => Some(format!("{least} to {most}")),
-        (Some(least), None) => Some(format!("at least {least}")),
-        (None, Some(most)) => Some(format!("at most {most}")),
-        (None, None) => None,
-    }
-}
-
-fn list(words: &[&str]) -> Markup {
-    html! {
-        @for (index, word) in words.iter().enumerate() {
-            @if index > 0 { ", " }
-            code { (word) }
-        }
-    }
-}
-
 fn json(value: &Value) -> Markup {
     html! { pre { code { (format!("{value:#}")) } } }
-}
-
-/// The Markdown that our descriptions use: paragraphs, lists, code.
-fn markdown(text: &str) -> Markup {
-    html! {
-        @for block in text.split("\n\n") {
-            @if block.starts_with("- ") {
-                ul { @for item in block.split("\n- ") { li { (prose(item.trim_start_matches("- "))) } } }
-            } @else if !block.trim().is_empty() {
-                p { (prose(block)) }
-            }
-        }
-    }
-}
-
-/// A text whose code stands between backticks.
-fn prose(text: &str) -> Markup {
-    html! {
-        @for (index, part) in text.split('`').enumerate() {
-            @if index % 2 == 1 { code { (part) } } @else { (part) }
-        }
-    }
 }
 
 /// What a value stands for, if it is a reference.
@@ -443,19 +358,42 @@ fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     target.unwrap_or(value)
 }
 
-/// The name of the schema that this refers to.
-fn reference(schema: &Value) -> Option<&str> {
-    schema["$ref"].as_str()?.rsplit('/').next()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
-}
+    use super::*;
 
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
+    const HOSTILE: &str = "<script>alert('&\"`<b>`')</script>";
 
-fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    value.as_object().into_iter().flat_map(Map::iter).map(|(key, value)| (key.as_str(), value))
+    /// The value with `HOSTILE` in the place of each text, and as a key beside the others.
+    fn with_hostile_texts(value: &Value) -> Value {
+        match value {
+            Value::String(_) => json!(HOSTILE),
+            Value::Array(items) => items.iter().map(with_hostile_texts).collect(),
+            Value::Object(object) => {
+                let mut object: Map<_, _> =
+                    object.iter().map(|(key, value)| (key.clone(), with_hostile_texts(value))).collect();
+                if let Some(value) = object.values().next().cloned() {
+                    object.insert(HOSTILE.to_owned(), value);
+                }
+                Value::Object(object)
+            }
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn every_text_of_the_document_is_escaped_wherever_it_is() {
+        let page = page(&with_hostile_texts(&DOCUMENT), HOSTILE);
+        assert!(page.matches("&lt;script&gt;").count() > 1000);
+        for raw in ["<script", "</script", "<b>", "alert('&\""] {
+            assert!(!page.contains(raw), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_document_with_nothing_in_it_is_a_page() {
+        assert!(page(&json!({}), "openapi.json").ends_with("</html>"));
+    }
 }
