@@ -4,14 +4,15 @@
 
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use salvo::http::StatusCode;
 use serde_json::Value;
 
 use self::words::{entries, items, list, markdown, prose, reference, text, value};
-use super::error::ErrorBody;
+use super::error::{Code, ErrorBody};
 use super::openapi::DOCUMENT;
 
 const STYLE: &str = include_str!("style.css");
@@ -52,7 +53,7 @@ fn page(document: &Value, source: &str) -> String {
                         }
                     }
                     section #schemas { h2 { "Schemas" } (schemas(document)) }
-                    section #errors { h2 { "Errors" } (errors(document, &tags)) }
+                    section #errors { h2 { "Errors" } (errors(&tags)) }
                 }
             }
         }
@@ -133,7 +134,7 @@ fn authentication(document: &Value) -> Markup {
 }
 
 impl Operation<'_> {
-    /// Leads into the fold, not to it: browsers then open it.
+    /// To what is in the fold, so that browsers open it.
     fn link(&self) -> Markup {
         html! { a href={ "#operation-" (self.id) } { (self.name()) } }
     }
@@ -149,9 +150,13 @@ impl Operation<'_> {
         items(&self.body["security"]).is_empty()
     }
 
+    fn answers(&self, status: StatusCode, code: &str) -> bool {
+        codes(&self.body["responses"][status.as_str()]).contains(&code)
+    }
+
     fn show(&self, document: &Value) -> Markup {
         html! {
-            details.operation {
+            details {
                 summary {
                     h3 { (self.name()) }
                     " " span { (prose(text(self.body, "summary"))) }
@@ -203,7 +208,7 @@ fn request_body(document: &Value, request: &Value) -> Markup {
     let schema = contents.first().map(|(_, content)| resolve(document, &content["schema"]));
     html! {
         h4 { "Request body " (necessity(request["required"] == true)) }
-        p { (prose(text(request, "description"))) }
+        (markdown(text(request, "description")))
         @for (media_type, content) in &contents {
             p { code { (media_type) } ": " (value(&content["schema"])) }
         }
@@ -238,7 +243,7 @@ fn response(document: &Value, status: &str, response: &Value) -> Markup {
                         dt { "Leads to " a href={ "#operation-" (name) } { code { (name) } } }
                         dd {
                             @for (parameter, source) in entries(&link["parameters"]) {
-                                "with " code { (parameter) " = " (source.as_str().unwrap_or_default()) }
+                                "with " code { (parameter) " = " (source.as_str().unwrap_or_default()) } " "
                             }
                         }
                     }
@@ -251,7 +256,7 @@ fn response(document: &Value, status: &str, response: &Value) -> Markup {
 fn schemas(document: &Value) -> Markup {
     html! {
         @for (name, schema) in entries(&document["components"]["schemas"]) {
-            details.schema {
+            details {
                 summary { h3 { code { (name) } } }
                 div.fold id={ "schema-" (name) } {
                     (markdown(text(schema, "description")))
@@ -262,33 +267,21 @@ fn schemas(document: &Value) -> Markup {
     }
 }
 
-/// Every code of an error, with the statuses and the operations that have it.
-fn errors(document: &Value, tags: &BTreeMap<&str, Vec<Operation<'_>>>) -> Markup {
-    let mut errors = BTreeMap::<_, (BTreeSet<_>, Vec<_>)>::new();
-    let schema = &document["components"]["schemas"][ErrorBody::NAME];
-    for code in items(&schema["properties"]["code"]["enum"]).iter().filter_map(Value::as_str) {
-        errors.entry(code).or_default();
-    }
-    for operation in tags.values().flatten() {
-        for (status, response) in entries(&operation.body["responses"]) {
-            for code in codes(response) {
-                let (statuses, operations) = errors.entry(code).or_default();
-                statuses.insert(status);
-                operations.push(operation);
-            }
-        }
-    }
+/// Every code of an error, with the operations that answer it.
+fn errors(tags: &BTreeMap<&str, Vec<Operation<'_>>>) -> Markup {
     html! {
         table {
             thead { tr { th { "Code" } th { "Status" } th { "Operations" } } }
             tbody {
-                @for (code, (statuses, operations)) in &errors {
+                @for (status, code) in Code::ALL.iter().map(|code| code.parts()) {
+                    @let operations: Vec<_> =
+                        tags.values().flatten().filter(|operation| operation.answers(status, code)).collect();
                     tr id={ "error-" (code) } {
                         td { code { (code) } }
-                        td { @for status in statuses { (status) " " } }
+                        td { (status.as_str()) }
                         td {
                             @if operations.is_empty() {
-                                "answered where no operation is"
+                                "where there is no operation"
                             } @else {
                                 details {
                                     summary { (operations.len()) }
@@ -313,7 +306,7 @@ fn codes(response: &Value) -> Vec<&str> {
     }
 }
 
-/// The fields of an object, the required ones first; those that are only read by name.
+/// The fields of an object, the required ones first; of those that requests do not set, the names.
 fn fields(schema: &Value) -> Markup {
     let is_required = |name: &str| items(&schema["required"]).iter().any(|required| required == name);
     let (read, mut fields): (Vec<_>, Vec<_>) =
