@@ -34,6 +34,7 @@ const AUDIT_LOG: List<AuditEntry> = List {
     base: "true",
     columns: "id, actor, action, resource, record_id, trace_id, at, changes",
     own: "actor = ?1",
+    lasts: true,
     read: AuditEntry::read,
 };
 

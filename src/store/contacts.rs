@@ -17,7 +17,7 @@ columns!("contacts", own "owner_id = ?1 or customer_id in (select id from custom
 );
 
 const CONTACTS: List<Contact> =
-    List { table: "contacts", base: LIVE, columns: COLUMNS, own: OWN, read: Contact::read };
+    List { table: "contacts", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: Contact::read };
 
 impl Record for Contact {
     const RESOURCE: Resource = Resource::Contact;

@@ -19,7 +19,7 @@ columns!("customers", own "owner_id = ?1":
 );
 
 const CUSTOMERS: List<Customer> =
-    List { table: "customers", base: LIVE, columns: COLUMNS, own: OWN, read: Customer::read };
+    List { table: "customers", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: Customer::read };
 
 impl Record for Customer {
     const RESOURCE: Resource = Resource::Customer;

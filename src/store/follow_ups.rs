@@ -19,7 +19,7 @@ columns!("follow_ups", own "owner_id = ?1 or customer_id in (select id from cust
 );
 
 const FOLLOW_UPS: List<FollowUp> =
-    List { table: "follow_ups", base: LIVE, columns: COLUMNS, own: OWN, read: FollowUp::read };
+    List { table: "follow_ups", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: FollowUp::read };
 
 impl Record for FollowUp {
     const RESOURCE: Resource = Resource::FollowUp;

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
-use crate::tenancy::{Read, StoreError};
+use crate::tenancy::{CountKey, Read, StoreError};
 
 /// A documented sort key of a resource.
 pub trait SortKey: Copy {
@@ -27,6 +27,8 @@ pub struct List<T> {
     pub columns: &'static str,
     /// The condition that keeps to the rows of the user `?1`.
     pub own: &'static str,
+    /// The rows come and go with writes only, and not with time.
+    pub lasts: bool,
     /// Reads a row whose first column is at this position.
     pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
 }
@@ -47,7 +49,7 @@ impl<T> List<T> {
         filter: impl Fn(&mut Filters<'_>) + Sync,
     ) -> Result<Page<T>, StoreError> {
         let scope = db.scope().clone();
-        let total = self.total(db, &scope, request.count, &filter).await?;
+        let total = self.total(db, &scope, request.count, list, &filter).await?;
         let mut query = self.rows(&scope, request, &filter);
         let mut found = query.build().fetch_all(&mut *db).await?;
         let size = usize::try_from(request.size).unwrap_or(usize::MAX);
@@ -117,21 +119,42 @@ impl<T> List<T> {
         db: &mut Read,
         scope: &Scope,
         count: Count,
+        list: u64,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<Total, StoreError> {
+        let limit = match count {
+            Count::None => return Ok(Total::Unknown),
+            Count::Auto => Count::CAP + 1,
+            Count::Exact => i64::MAX.cast_unsigned(),
+        };
+        let key = CountKey { list, owner: scope.owner().map(str::to_owned), limit };
+        let known = if self.lasts { db.known_count(&key) } else { None };
+        let matches = match known {
+            Some(matches) => matches,
+            None => {
+                let matches = self.count(db, scope, limit, filter).await?;
+                db.remember_count(key, matches);
+                matches
+            }
+        };
+        Ok(if count == Count::Auto && matches > Count::CAP { Total::Capped } else { Total::Exact(matches) })
+    }
+
+    /// Counts the rows that `filter` leaves, up to `limit`.
+    async fn count(
+        &self,
+        db: &mut Read,
+        scope: &Scope,
+        limit: u64,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> Result<u64, StoreError> {
         let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
         query.push(self.table).push(" where ").push(self.base);
         self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
-        match count {
-            Count::None => return Ok(Total::Unknown),
-            Count::Auto => query.push(" limit ").push_bind(i64::try_from(Count::CAP + 1).unwrap_or(i64::MAX)),
-            Count::Exact => &mut query,
-        };
-        query.push(")");
+        query.push(" limit ").push_bind(limit.cast_signed()).push(")");
         let matches: i64 = query.build_query_scalar().fetch_one(&mut *db).await?;
-        let matches = u64::try_from(matches).unwrap_or(0);
-        Ok(if count == Count::Auto && matches > Count::CAP { Total::Capped } else { Total::Exact(matches) })
+        Ok(matches.try_into().unwrap_or(0))
     }
 }
 

@@ -18,8 +18,14 @@ columns!("opportunities", own "owner_id = ?1":
     "expected_close_date", "closed_at", "lost_reason", "owner_id", "version", "created_at", "updated_at",
 );
 
-const OPPORTUNITIES: List<Opportunity> =
-    List { table: "opportunities", base: LIVE, columns: COLUMNS, own: OWN, read: Opportunity::read };
+const OPPORTUNITIES: List<Opportunity> = List {
+    table: "opportunities",
+    base: LIVE,
+    columns: COLUMNS,
+    own: OWN,
+    lasts: true,
+    read: Opportunity::read,
+};
 
 impl Record for Opportunity {
     const RESOURCE: Resource = Resource::Opportunity;

@@ -57,6 +57,7 @@ const TRASH: List<Deleted> = List {
     base: "true",
     columns: "id, resource, label, customer_id, owner_id, deleted_at, deleted_with",
     own: "owner_id = ?1",
+    lasts: false,
     read: Deleted::read,
 };
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 pub use self::engine::{
-    Actor, Change, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
+    Actor, Change, CountKey, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::limits::{Bound, Capacity, Machine};

@@ -17,6 +17,7 @@ mod handle;
 mod job;
 mod ledger;
 mod reader;
+mod totals;
 mod unit;
 mod writer;
 
@@ -36,6 +37,8 @@ pub(super) use self::fault::{Fault, fault_of};
 pub use self::handle::{Read, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 pub use self::reader::PointRead;
+pub use self::totals::CountKey;
+use self::totals::Totals;
 pub use self::unit::Unit;
 use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 use super::location::side_file;
@@ -187,6 +190,7 @@ impl TenantDb {
     ) -> Self {
         let (reader_closed, when_reader_closed) = oneshot::channel();
         let snapshots = Arc::<AsyncMutex<()>>::default();
+        let totals = Arc::<Totals>::default();
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         tokio::spawn(reader::run(
             jobs,
@@ -194,11 +198,12 @@ impl TenantDb {
             reader,
             shared.clone(),
             condition.clone(),
+            totals.clone(),
             snapshots.clone(),
             reader_closed,
         ));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
-        let writer = writer::Writer::new(file, shared.clone(), condition.clone(), snapshots);
+        let writer = writer::Writer::new(file, shared.clone(), condition.clone(), totals, snapshots);
         tokio::spawn(async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
@@ -218,6 +223,7 @@ impl TenantDb {
             reader,
             shared.clone(),
             condition.clone(),
+            Arc::default(),
             Arc::default(),
             closed,
         ));

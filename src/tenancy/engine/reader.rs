@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
+use super::totals::Totals;
 use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
@@ -84,6 +85,7 @@ pub(super) async fn run(
     connection: Connection,
     shared: Shared,
     condition: Arc<Condition>,
+    totals: Arc<Totals>,
     snapshots: Arc<Mutex<()>>,
     closed: oneshot::Sender<()>,
 ) {
@@ -105,6 +107,7 @@ pub(super) async fn run(
         let (points, units): (Vec<_>, Vec<_>) =
             batch.drain(..).partition(|job| matches!(job, Job::Point { .. }));
         let by_points = answer_points(read, points, &shared).await;
+        read.count_with(&totals);
         let by_units = run_units(read, units, &shared).await;
         if let Some(fault) = worse(by_points, by_units).filter(|fault| fault.discards_connection()) {
             if fault == Fault::Corrupt {

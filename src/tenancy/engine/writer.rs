@@ -12,6 +12,7 @@ use super::connection::{CHECKPOINT, WAL_LIMIT};
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
+use super::totals::Totals;
 use super::{Condition, Fault, OpenFile, Role, Shared, fault_of, ledger};
 use crate::tenancy::error::{Quarantine, Unavailable};
 
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     /// Writes with a key since old answers were last deleted.
     answers: usize,
     last_write: Instant,
+    /// What the reader has counted.
+    totals: Arc<Totals>,
     /// Held by the reader as long as it has a snapshot.
     snapshots: Arc<Mutex<()>>,
     gap: Option<Gap>,
@@ -51,6 +54,7 @@ impl Writer {
         file: OpenFile,
         shared: Shared,
         condition: Arc<Condition>,
+        totals: Arc<Totals>,
         snapshots: Arc<Mutex<()>>,
     ) -> Self {
         // A WAL with content is one that a killed process left.
@@ -63,6 +67,7 @@ impl Writer {
             unchecked,
             answers: 0,
             last_write: Instant::now(),
+            totals,
             snapshots,
             gap: None,
         }
@@ -201,6 +206,9 @@ impl Writer {
         self.answers += before - keyed(jobs);
         self.last_write = Instant::now();
         self.unchecked |= answers.committed;
+        if answers.committed || answers.discard.is_some() {
+            self.totals.advance();
+        }
         if let Some(fault) = answers.discard {
             self.discard(fault).await;
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::stopped_with;
-use crate::support::Setup;
+use crate::support::{Client, Setup, TestApp, token};
 
 #[tokio::test]
 async fn counts_stop_at_ten_thousand_unless_an_exact_one_is_asked_for() {
@@ -36,5 +36,33 @@ async fn counts_stop_at_ten_thousand_unless_an_exact_one_is_asked_for() {
     for wrong in ["all", "1", "Exact", "true"] {
         let answer = client.get(&format!("/customers?count={wrong}")).await;
         answer.expect_error(400, "VALIDATION_FAILED");
+    }
+}
+
+#[tokio::test]
+async fn a_total_is_never_older_than_the_last_acknowledged_write() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let mine = app.tenant("acme").with("X-Data-Scope", "self");
+    let other = client.clone().with_token(&token("acme", "somebody else")).with("X-Data-Scope", "self");
+    let total = async |client: &Client, query: &str| {
+        let answer = client.get(&format!("/customers?{query}")).await.expect(200);
+        answer.json()["total"].as_u64().expect("a total")
+    };
+    for round in 0..20 {
+        let id = client.create_customer(&format!("C{round}")).await;
+        for _ in 0..2 {
+            assert_eq!(total(&client, "").await, round + 1);
+            assert_eq!(total(&client, "count=exact").await, round + 1);
+            assert_eq!(total(&client, "status=2").await, 0);
+            assert_eq!(total(&mine, "").await, round + 1);
+            assert_eq!(total(&other, "").await, 0);
+        }
+        client.patch(&format!("/customers/{id}"), &json!({"status": 2})).await.expect(200);
+        assert_eq!(total(&client, "status=2").await, 1);
+        client.delete(&format!("/customers/{id}")).await.expect(204);
+        assert_eq!((total(&client, "").await, total(&client, "status=2").await), (round, 0));
+        client.post(&format!("/customers/{id}/restore"), &json!({})).await.expect(200);
+        client.patch(&format!("/customers/{id}"), &json!({"status": 1})).await.expect(200);
     }
 }
