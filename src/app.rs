@@ -21,14 +21,15 @@ use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
 
 /// How long closing all tenants may take once no request runs any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// Head of a request: time to send it, bytes, headers.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Head of a request: bytes, headers.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 const HEAD_MAX_HEADERS: usize = 64;
 /// Longest pause while a body arrives, and while an answer is taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than gateways keep their idle connections, so that they close first.
+/// Longer than gateways keep their idle connections, so that they close first: a request sent into a connection that we
+/// close looks like a broken cell. hyper counts the pause between two requests as part of the second one's head, so this
+/// is also how long a client may take to send a head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What a service takes from outside, and tests replace.
@@ -104,8 +105,8 @@ impl App {
             );
         } else if has_sources && tenants.binding == Binding::Header {
             tracing::warn!(
-                "callers whose identity names no tenant are admitted on X-Tenant-Id alone \
-                 (CRM_TENANT_BINDING=strict refuses them)"
+                "callers whose identity names no tenant are admitted on X-Tenant-Id alone, except to tenants with members \
+                 (CRM_TENANT_BINDING=strict admits members only)"
             );
         }
         let content_length = server.content_length;
@@ -149,7 +150,7 @@ impl App {
         let Self { state, listener, server: settings, capacity, .. } = self;
         let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
         let fuse = FuseConfig::default()
-            .with_http1_header_timeout(HEAD_TIMEOUT)
+            .with_http1_header_timeout(IDLE_TIMEOUT)
             .with_request_body_timeout(BODY_TIMEOUT)
             .with_write_stall_timeout(WRITE_STALL_TIMEOUT)
             .with_connection_idle_timeout(IDLE_TIMEOUT);
@@ -225,6 +226,12 @@ fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
     reading!(COUNTER, "point_read_batches", "Statements that answered them", counters.point_batches);
     reading!(COUNTER, "checkpoints", "Checkpoints of idle tenants", counters.checkpoints);
     reading!(COUNTER, "connections_discarded", "Connections closed after a fault", counters.discarded);
+    readings.push(Reading {
+        name: "tenants_quarantined",
+        help: "Tenants whose file is refused",
+        is_gauge: GAUGE,
+        read: Arc::new(tenants.quarantined()),
+    });
     readings.push(Reading {
         name: "tenants_open_limit",
         help: "Tenants that may be open at once",

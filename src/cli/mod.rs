@@ -4,6 +4,7 @@ mod config;
 mod health;
 mod openapi;
 mod serve;
+mod tenants;
 mod token;
 
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ enum Command {
     Config,
     /// Mint a JWT for development, signed with CRM_JWT_SECRET
     Token(token::TokenArgs),
+    /// Look after tenants while no cell serves them
+    #[command(subcommand)]
+    Tenants(tenants::TenantsCommand),
     /// Print the API document, OpenAPI 3.1
     Openapi,
     /// Ask the cell on this machine whether it is up: exit code 0 if so (for container health checks)
@@ -57,6 +61,7 @@ impl Cli {
             Command::Serve => serve::run(Config::load(&sources)?, sources.directory()),
             Command::Config => config::run(&sources),
             Command::Token(args) => token::run(&args, &Config::load(&sources)?.auth, &SystemClock),
+            Command::Tenants(command) => tenants::run(command, &Config::load(&sources)?, sources.directory()),
             Command::Openapi => openapi::run(),
             Command::Health => health::run(&Config::load(&sources)?.server),
         }

@@ -114,9 +114,9 @@ pub enum Provision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
-    /// It is admitted to the tenant that `X-Tenant-Id` names.
+    /// It is admitted to the tenant that `X-Tenant-Id` names, unless that has members and the user is none of them.
     Header,
-    /// It is refused.
+    /// It is refused, unless the user is a member.
     Strict,
 }
 

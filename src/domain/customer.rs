@@ -362,3 +362,65 @@ impl Audited for Customer {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a merge patch may say of one optional field.
+    fn said() -> impl Strategy<Value = Option<Value>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Value::Null)),
+            Just(Some(json!(""))),
+            "[a-z中]{1,8}".prop_map(|text| Some(json!(text))),
+        ]
+    }
+
+    const FIELDS: [&str; 7] = ["level", "source", "industry", "region", "address", "website", "remark"];
+
+    fn patch() -> impl Strategy<Value = Map<String, Value>> {
+        prop::collection::vec(said(), FIELDS.len()).prop_map(|said| {
+            let fields = FIELDS.iter().zip(said);
+            fields.filter_map(|(field, said)| Some(((*field).to_owned(), said?))).collect()
+        })
+    }
+
+    fn apply(customer: &mut Customer, patch: &Map<String, Value>) {
+        let fields = serde_json::from_value(json!(patch)).expect("fields never fail to parse");
+        let patch = CustomerPatch::check(fields, Checker::for_patch(false)).expect("valid");
+        patch.apply(customer, Masking { email: false }).expect("nothing masked");
+    }
+
+    fn values(customer: &Customer) -> Map<String, Value> {
+        let fields = customer.event_fields(&[], Masking { email: false });
+        fields.into_iter().filter(|(field, _)| FIELDS.contains(&field.as_str())).collect()
+    }
+
+    proptest! {
+        /// RFC 7396, section 2, with `""` as another null.
+        #[test]
+        fn a_patch_replaces_what_it_names_clears_what_it_nulls_and_leaves_the_rest(
+            first in patch(),
+            second in patch(),
+        ) {
+            let fields = serde_json::from_value(json!({"name": "华为"})).expect("fields");
+            let new = NewCustomer::check(fields, "u", Masking { email: false }).expect("valid");
+            let mut customer = new.into_customer("id".into(), Timestamp::default());
+            let mut expected = values(&customer);
+            for patch in [first, second] {
+                apply(&mut customer, &patch);
+                expected.extend(patch.iter().map(|(field, value)| {
+                    let cleared = value == "" || value.is_null();
+                    (field.clone(), if cleared { Value::Null } else { value.clone() })
+                }));
+                prop_assert_eq!(values(&customer), expected.clone());
+                let once = customer.clone();
+                apply(&mut customer, &patch);
+                prop_assert_eq!(&customer, &once, "a second time changes nothing");
+            }
+        }
+    }
+}

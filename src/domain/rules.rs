@@ -87,6 +87,15 @@ pub enum Problem {
     Unknown,
 }
 
+/// What a change expects of the record as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Precondition {
+    /// It has this version, and no other.
+    pub version: Option<i64>,
+    /// None of the fields that the change alters has been altered since this version.
+    pub base: Option<i64>,
+}
+
 /// A rule over several records that a request would break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
@@ -96,6 +105,13 @@ pub enum Violation {
     NameTakenMeanwhile {
         /// That customer, if the caller may see it.
         existing: Option<String>,
+    },
+    /// Fields that the request alters have been altered since the version that it is based on.
+    FieldConflict {
+        /// Their names in JSON; all that the request alters, if it cannot be told which.
+        fields: Vec<String>,
+        /// The record's version now.
+        version: i64,
     },
     /// The caller may only own records themselves.
     OwnerOutOfScope,

@@ -99,8 +99,12 @@ impl<T: BodyType> EndpointArgRegister for Body<T> {
 
 impl<T: BodyType> EndpointArgRegister for MergePatch<T> {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
-        let version = Object::with_type(BasicType::Integer).description("As `If-Match`.");
-        let schema = schema::<T>(true).property("ifVersion", version);
+        let version = || Object::with_type(BasicType::Integer);
+        let base = "Fields that the patch alters must not have been altered since this version.";
+        let schema = schema::<T>(true)
+            .property("ifVersion", version().description("As `If-Match`."))
+            .property("baseVersion", version().description(base));
+        openapi::errors(operation, &[Code::FieldConflict]);
         let media_types = [openapi::JSON, "application/merge-patch+json"];
         document(components, operation, format!("{}Patch", T::NAME), schema, &media_types);
     }

@@ -1,8 +1,8 @@
 //! Which record a request means, and which version of it.
 
 use salvo::extract::Metadata;
-use salvo::http::Request;
 use salvo::http::header::IF_MATCH;
+use salvo::http::{Method, Request};
 use salvo::{Depot, Extractible};
 use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, ParameterIn};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::openapi;
 use super::payload::JsonBody;
-use crate::domain::{InputType as _, Invalid, Problem};
+use crate::domain::{InputType as _, Invalid, Precondition, Problem};
 
 /// The place of a record in a path. Anything that is no id is an unknown path (contract §2).
 pub(super) const RECORD: &str = "{id|[A-Za-z0-9_-]{1,64}}";
@@ -40,10 +40,11 @@ impl EndpointArgRegister for RecordId {
     }
 }
 
-/// The version that the record must have: `If-Match: "v7"`, `ifVersion` in the body or `?ifVersion=7` (contract §6; the
-/// gateway drops `If-Match`). Takes `ifVersion` out of the body: ask for it before the body.
+/// What the record must be like. Its version: `If-Match: "v7"`, `ifVersion` in the body or `?ifVersion=7` (contract §6; the
+/// gateway drops `If-Match`). What a PATCH is based on: `baseVersion` in its body. Takes both out of the body: ask for it
+/// before the body.
 #[derive(Debug)]
-pub(super) struct Expected(pub(super) Option<i64>);
+pub(super) struct Expected(pub(super) Precondition);
 
 impl<'ex> Extractible<'ex> for Expected {
     fn metadata() -> &'static Metadata {
@@ -72,16 +73,20 @@ impl<'ex> Extractible<'ex> for Expected {
             Some(text) => Some(text.parse::<i64>().map_err(|_| invalid())?),
             None => None,
         };
-        let body = match depot.get_typed_mut::<JsonBody>() {
-            Ok(JsonBody(json)) => body_version(&mut json.0)?,
-            Err(_) => None,
+        let patches = request.method() == Method::PATCH;
+        let (body, base) = match depot.get_typed_mut::<JsonBody>() {
+            Ok(JsonBody(json)) if patches => {
+                (take_version(&mut json.0, "ifVersion")?, take_version(&mut json.0, "baseVersion")?)
+            }
+            Ok(JsonBody(json)) => (take_version(&mut json.0, "ifVersion")?, None),
+            Err(_) => (None, None),
         };
         let mut versions = [header, query, body].into_iter().flatten();
         let version = versions.next();
         if versions.any(|other| Some(other) != version) {
             return Err(invalid());
         }
-        Ok(Self(version))
+        Ok(Self(Precondition { version, base }))
     }
 }
 
@@ -104,15 +109,15 @@ fn if_match(text: &str) -> Option<Option<i64>> {
     if text == "*" { Some(None) } else { text.trim_start_matches('v').parse().ok().map(Some) }
 }
 
-fn body_version(json: &mut Value) -> ApiResult<Option<i64>> {
-    let Some(value) = json.as_object_mut().and_then(|object| object.remove("ifVersion")) else {
+fn take_version(json: &mut Value, field: &'static str) -> ApiResult<Option<i64>> {
+    let Some(value) = json.as_object_mut().and_then(|object| object.remove(field)) else {
         return Ok(None);
     };
     match value {
         Value::Null => Ok(None),
         value => match i64::from_json(value) {
             Some(version) => Ok(Some(version)),
-            None => Err(Invalid::field("ifVersion", Problem::NotInteger).into()),
+            None => Err(Invalid::field(field, Problem::NotInteger).into()),
         },
     }
 }

@@ -148,7 +148,7 @@ async fn update_contact(
 #[endpoint(tags("contacts"))]
 async fn delete_contact(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Contact, async move |tx| {
-        contacts::delete(tx, &id.0, expected.0).await?;
+        contacts::delete(tx, &id.0, expected.0.version).await?;
         Ok(Reply::no_content())
     })
     .await

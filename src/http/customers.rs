@@ -170,7 +170,7 @@ async fn update_customer(
 #[endpoint(tags("customers"))]
 async fn delete_customer(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Customer, async move |tx| {
-        customers::delete(tx, &id.0, expected.0).await?;
+        customers::delete(tx, &id.0, expected.0.version).await?;
         Ok(Reply::no_content())
     })
     .await

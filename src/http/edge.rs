@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::messages::Message;
 use super::state::State;
 use super::trace::RequestIds;
+use crate::domain::TenantId;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
@@ -82,6 +83,7 @@ impl Handler for Edge {
             target: "crm_cell::access",
             method = %request.method(),
             route = %request.matched_path(),
+            tenant = depot.get_typed::<TenantId>().ok().map(TenantId::as_str),
             status = status.as_u16(),
             duration_ms = elapsed.as_secs_f64() * 1000.0,
             request_id = %ids.request_id,

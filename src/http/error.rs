@@ -7,7 +7,7 @@ use salvo::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
 use salvo::{Depot, Writer, async_trait};
 use salvo_oapi::schema::AdditionalProperties;
-use salvo_oapi::{Array, Components, EndpointOutRegister, Object, Operation};
+use salvo_oapi::{Array, BasicType, Components, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
 use super::messages::{Language, Message, problem};
@@ -57,6 +57,7 @@ codes! {
     IdempotentConflict = CONFLICT "IDEMPOTENT_CONFLICT",
     IdempotentInProgress = CONFLICT "IDEMPOTENT_IN_PROGRESS",
     StateConflict = CONFLICT "STATE_CONFLICT",
+    FieldConflict = CONFLICT "FIELD_CONFLICT",
     VersionMismatch = PRECONDITION_FAILED "VERSION_MISMATCH",
     TenantUnavailable = LOCKED "TENANT_UNAVAILABLE",
     RateLimit = TOO_MANY_REQUESTS "RATE_LIMIT",
@@ -77,6 +78,8 @@ pub(super) struct ErrorBody<'a> {
     errors: Vec<FieldErrorBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     existing: Option<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<&'a ConflictBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<String>,
 }
@@ -107,14 +110,25 @@ impl ErrorBody<'_> {
         let field = ["field", "code", "message"]
             .into_iter()
             .fold(Object::new(), |field, name| field.property(name, openapi::text()).required(name));
+        let version = Object::with_type(BasicType::Integer);
+        let fields = Array::new().items(openapi::text());
+        let conflict = Object::new().property("version", version).property("fields", fields);
         let existing = Object::new().description("The id of the record in the way.");
         body.property("errors", Array::new().items(field).description("What is wrong, field by field."))
             .property(
                 "existing",
                 existing.additional_properties(AdditionalProperties::RefOr(openapi::text().into())),
             )
+            .property("conflict", conflict.description("The record's version now, and what is in conflict."))
             .property("retryAfter", openapi::text().description("Seconds, as `Retry-After`."))
     }
+}
+
+/// What a patch conflicts with.
+#[derive(Debug, Clone, Serialize)]
+struct ConflictBody {
+    version: i64,
+    fields: Vec<String>,
 }
 
 /// An error answer. Holds nothing that the client may not see.
@@ -128,13 +142,14 @@ struct Parts {
     details: &'static str,
     invalid: Invalid,
     existing: Option<(&'static str, String)>,
+    conflict: Option<ConflictBody>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub(super) fn new(code: Code, message: Message) -> Self {
-        let (details, invalid, existing, retry_after) = Default::default();
-        Self(Box::new(Parts { code, message, details, invalid, existing, retry_after }))
+        let (details, invalid, existing, conflict, retry_after) = Default::default();
+        Self(Box::new(Parts { code, message, details, invalid, existing, conflict, retry_after }))
     }
 
     pub(super) fn bad_request(message: Message) -> Self {
@@ -193,6 +208,7 @@ impl ApiError {
             request_id,
             errors: self.0.invalid.errors.iter().map(field_error).collect(),
             existing: self.0.existing.as_ref().map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
+            conflict: self.0.conflict.as_ref(),
             retry_after,
         };
         respond::json(response, &body);
@@ -325,6 +341,11 @@ impl From<StoreError> for ApiError {
             StoreError::Violation(Violation::NameTakenMeanwhile { existing }) => {
                 let mut error = Self::new(Code::StateConflict, Message::NameTakenMeanwhile);
                 error.0.existing = existing.map(|existing| ("customerId", existing));
+                error
+            }
+            StoreError::Violation(Violation::FieldConflict { fields, version }) => {
+                let mut error = Self::new(Code::FieldConflict, Message::FieldConflict);
+                error.0.conflict = Some(ConflictBody { version, fields });
                 error
             }
             StoreError::Violation(Violation::OwnerOutOfScope) => {

@@ -149,7 +149,7 @@ async fn update_follow_up(
 #[endpoint(tags("follow-ups"))]
 async fn delete_follow_up(ctx: TenantCtx, id: RecordId, expected: Expected) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::FollowUp, async move |tx| {
-        follow_ups::delete(tx, &id.0, expected.0).await?;
+        follow_ups::delete(tx, &id.0, expected.0.version).await?;
         Ok(Reply::no_content())
     })
     .await

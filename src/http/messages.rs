@@ -60,6 +60,7 @@ pub(super) enum Message {
     CursorInvalid,
     IfMatchInvalid,
     VersionMismatch,
+    FieldConflict,
     IdempotentConflict,
     IdempotentInProgress,
     Unauthorized,
@@ -155,6 +156,10 @@ impl Message {
             Self::VersionMismatch => pair(
                 "记录已被修改，请刷新后重试",
                 "The record has changed meanwhile: read it again and retry.",
+            ),
+            Self::FieldConflict => pair(
+                "相同字段已被他人修改，请刷新后重试",
+                "A field that you change has been changed meanwhile: read the record again and retry.",
             ),
             Self::IdempotentConflict => {
                 pair("X-Request-ID 已用于其他请求", "This X-Request-ID was used for another request.")

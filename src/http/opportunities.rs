@@ -177,7 +177,7 @@ async fn delete_opportunity(
     expected: Expected,
 ) -> ApiResult<Replied<NoContent>> {
     ctx.write_existing(Resource::Opportunity, async move |tx| {
-        opportunities::delete(tx, &id.0, expected.0).await?;
+        opportunities::delete(tx, &id.0, expected.0.version).await?;
         Ok(Reply::no_content())
     })
     .await

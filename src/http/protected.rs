@@ -9,6 +9,7 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, SecurityRequirement};
+use tracing::{Instrument as _, Span};
 
 use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
@@ -19,15 +20,18 @@ use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::config::{Idempotency, PatchNull};
-use crate::domain::{Allowed, Checker, Masking, Resource, Scope, TenantId, Timestamp, Violation};
+use crate::domain::{Allowed, Checker, Masking, Membership, Resource, Scope, TenantId, Timestamp, Violation};
 use crate::identity::{Credentials, Principal, Role};
 use crate::store::{self, Record};
-use crate::tenancy::{Actor, Done, IdempotencyKey, PointRead, Read, StoreError, TenantDb, Unit, Write};
+use crate::tenancy::{
+    Actor, Done, IdempotencyKey, OpenError, PointRead, Read, StoreError, TenantDb, Unit, Write,
+};
 
 const SCOPES: Allowed = Allowed::Words(&["self", "all"]);
 const LANGUAGES: Allowed = Allowed::Words(&["zh", "en"]);
 
-/// The hoop of the protected branch: settles identity, then role and tenant. Opens nothing.
+/// The hoop of the protected branch: settles identity, then role and tenant. For a caller whom an identity binds it opens
+/// nothing, and it creates nothing for anybody.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Protected;
 
@@ -50,8 +54,10 @@ impl Handler for Protected {
     ) {
         match admit(request, depot).await {
             Ok(admitted) => {
+                let span = span(&admitted.tenant);
+                depot.insert_typed(admitted.tenant.clone()); // for the access log
                 depot.insert_typed(admitted);
-                ctrl.call_next(request, depot, response).await;
+                ctrl.call_next(request, depot, response).instrument(span).await;
             }
             Err(error) => {
                 error.write(request, depot, response).await;
@@ -59,6 +65,11 @@ impl Handler for Protected {
             }
         }
     }
+}
+
+/// Whatever is logged in it names the tenant.
+fn span(tenant: &TenantId) -> Span {
+    tracing::error_span!("request", %tenant)
 }
 
 async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
@@ -77,10 +88,27 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let header = tenant_header(headers)?;
     let admission = state.identity.admit(&principal, header.as_ref())?;
     if admission.unbound {
-        state.metrics.identity_unbound.inc();
+        let tenant = &admission.tenant;
+        admit_unbound(state, &principal, tenant).instrument(span(tenant)).await?;
     }
     let scope = scope(request, &principal)?;
     Ok(Admitted { principal, tenant: admission.tenant, scope })
+}
+
+/// Holds a caller whom no identity binds against the tenant's members: the one case in which a file is opened before the
+/// caller is in.
+async fn admit_unbound(state: &State, principal: &Principal, tenant: &TenantId) -> ApiResult<()> {
+    let membership = match state.tenants.find(tenant).await {
+        Ok(Some(db)) => db.membership(&principal.user),
+        // Whoever may not enter does not learn whether there is such a tenant.
+        Ok(None) | Err(OpenError::Unknown) => Membership::NoMembers,
+        Err(error) => return Err(error.into()),
+    };
+    state.identity.admit_unbound(principal, membership)?;
+    if membership == Membership::NoMembers {
+        state.metrics.identity_unbound.inc();
+    }
+    Ok(())
 }
 
 /// The rows that the caller is confined to: by their identity, or by `X-Data-Scope` or `?scope=`, which can only narrow.

@@ -1,16 +1,17 @@
 //! Which tenant a principal is admitted to.
 
 use super::error::Denied;
-use super::principal::{Binding, Principal};
+use super::principal::{Binding, Principal, SourceKind};
 use crate::config;
-use crate::domain::TenantId;
+use crate::domain::{Membership, TenantId};
 
 /// The tenant a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     /// The tenant.
     pub tenant: TenantId,
-    /// Whether nothing but the request's own word led to it. A tenant that has members must not admit such a caller.
+    /// Whether nothing but the request's own word led to it: the tenant's members decide, see
+    /// [`Identity::admit_unbound`](super::Identity::admit_unbound).
     pub unbound: bool,
 }
 
@@ -34,21 +35,39 @@ impl Admitting {
                 let tenant = bound.get(wanted).cloned().ok_or(Denied::TenantMismatch)?;
                 Ok(Admission { tenant, unbound: false })
             }
-            Binding::Unbound => match self.unbound {
-                config::Binding::Strict => Err(Denied::TenantMismatch),
-                config::Binding::Header => {
-                    let tenant = header.unwrap_or(&self.default_id).clone();
-                    Ok(Admission { tenant, unbound: true })
-                }
-            },
+            // No list of members can bind a caller whom nobody vouches for.
+            Binding::Unbound if self.is_strict() && !is_vouched_for(principal) => Err(Denied::TenantMismatch),
+            Binding::Unbound => {
+                let tenant = header.unwrap_or(&self.default_id).clone();
+                Ok(Admission { tenant, unbound: true })
+            }
         }
     }
+
+    /// Holds an unbound principal against what the tenant's members say of its user.
+    pub(super) fn admit_unbound(&self, principal: &Principal, membership: Membership) -> Result<(), Denied> {
+        let admitted = match membership {
+            Membership::Member => is_vouched_for(principal),
+            Membership::NoMembers => !self.is_strict(),
+            Membership::Stranger => false,
+        };
+        if admitted { Ok(()) } else { Err(Denied::TenantMismatch) }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.unbound == config::Binding::Strict
+    }
+}
+
+/// Whether the user's name is more than what the request itself says.
+fn is_vouched_for(principal: &Principal) -> bool {
+    principal.source != SourceKind::Nobody
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::principal::{Role, SourceKind};
+    use crate::identity::principal::Role;
 
     fn id(text: &str) -> TenantId {
         text.parse().expect("a tenant id")
@@ -85,14 +104,33 @@ mod tests {
             (Some(&[]), None, Header, mismatch.clone()),
             (None, Some("b"), Header, unbound("b")),
             (None, None, Header, unbound("home")),
-            (None, Some("b"), Strict, mismatch.clone()),
-            (None, None, Strict, mismatch),
+            (None, Some("b"), Strict, unbound("b")),
+            (None, None, Strict, unbound("home")),
         ];
         for (tenants, header, rule, expected) in table {
             let admitting = Admitting { unbound: rule, default_id: id("home") };
             let header_id = header.map(id);
             let admission = admitting.admit(&principal(tenants), header_id.as_ref());
             assert_eq!(admission, expected, "{tenants:?} {header:?} {rule:?}");
+        }
+    }
+
+    #[test]
+    fn members_decide_about_unbound_callers_whom_somebody_vouches_for() {
+        use crate::config::Binding::{Header, Strict};
+        use Membership::{Member, NoMembers, Stranger};
+        let table = [
+            (Header, SourceKind::Jwt, [true, true, false]),
+            (Strict, SourceKind::Jwt, [false, true, false]),
+            (Header, SourceKind::Nobody, [true, false, false]),
+            (Strict, SourceKind::Nobody, [false, false, false]),
+        ];
+        for (rule, source, expected) in table {
+            let admitting = Admitting { unbound: rule, default_id: id("home") };
+            let principal = Principal { source, ..principal(None) };
+            let admitted = [NoMembers, Member, Stranger]
+                .map(|membership| admitting.admit_unbound(&principal, membership).is_ok());
+            assert_eq!(admitted, expected, "{rule:?} {source:?}");
         }
     }
 }

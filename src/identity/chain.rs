@@ -13,7 +13,7 @@ use super::platform::{Monotonic, Platform};
 use super::principal::{Binding, Principal, Role, SourceKind, visible_user_name};
 use super::service_token::ServiceTokens;
 use crate::config;
-use crate::domain::{Clock, TenantId};
+use crate::domain::{Clock, Membership, TenantId};
 
 /// Who callers are and which tenant they are admitted to. Built once at start and shared.
 pub struct Identity {
@@ -118,6 +118,16 @@ impl Identity {
     /// [`Denied::TenantMismatch`].
     pub fn admit(&self, principal: &Principal, header: Option<&TenantId>) -> Result<Admission, Denied> {
         self.admitting.admit(principal, header)
+    }
+
+    /// Whether a principal whose [`Admission`] is unbound may enter the tenant, given what its members say of the
+    /// principal's user. Without a source of identities a user's name is the caller's own word and makes nobody a member.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::TenantMismatch`].
+    pub fn admit_unbound(&self, principal: &Principal, membership: Membership) -> Result<(), Denied> {
+        self.admitting.admit_unbound(principal, membership)
     }
 
     fn prove(&self, verifier: &JwtVerifier, jwt: &Jwt<'_>) -> Result<Arc<Principal>, Denied> {

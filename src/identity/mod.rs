@@ -2,7 +2,8 @@
 //!
 //! [`Identity::authenticate`] asks the configured sources in a fixed order, and the first that knows the token's form
 //! decides: service tokens, keys for JWTs, the platform; with none of them, the development mode that takes any token.
-//! [`Identity::admit`] then holds the principal's tenants against the tenant the request names.
+//! [`Identity::admit`] then holds the principal's tenants against the tenant the request names, and
+//! [`Identity::admit_unbound`] those that no identity binds against the tenant's members.
 //!
 //! What this room keeps:
 //!
@@ -35,4 +36,4 @@ pub use binding::Admission;
 pub use chain::Identity;
 pub use error::{Denied, IdentityError};
 pub use mint::{DevToken, MintError, mint};
-pub use principal::{Binding, Principal, Role, SourceKind, UnknownRole};
+pub use principal::{Binding, Principal, Role, SourceKind, UnknownRole, user_name};

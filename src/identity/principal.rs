@@ -139,7 +139,8 @@ pub enum Binding {
 const MAX_USER_CHARS: usize = 128;
 
 /// A user's name from a source that vouches for it: 1 to 128 characters, not blank, no control characters.
-pub(super) fn user_name(text: &str) -> Option<Arc<str>> {
+#[must_use]
+pub fn user_name(text: &str) -> Option<Arc<str>> {
     let fits = text.chars().count() <= MAX_USER_CHARS;
     let legible = !text.trim().is_empty() && !text.contains(char::is_control);
     (fits && legible).then(|| text.into())

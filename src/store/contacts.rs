@@ -4,10 +4,11 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, LIVE, List, SortKey};
-use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
-    Contact, ContactPatch, Customer, NewContact, Page, PageRequest, Resource, Timestamp, Violation,
+    Contact, ContactPatch, Customer, NewContact, Page, PageRequest, Precondition, Resource, Timestamp,
+    Violation,
 };
 use crate::tenancy::{PointRead, Read, StoreError, Write};
 
@@ -86,22 +87,23 @@ pub async fn insert(tx: &mut Write, new: NewContact) -> Result<Contact, StoreErr
     Ok(contact)
 }
 
-/// Changes a contact, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+/// Changes a contact, if anything in `patch` differs from what is stored. `expected` is what it must be like.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`]; see [`StoreError`].
 pub async fn update(
     tx: &mut Write,
     id: &str,
-    expected: Option<i64>,
+    expected: Precondition,
     patch: ContactPatch,
 ) -> Result<Contact, StoreError> {
-    let before: Contact = get_expected(tx, id, expected).await?;
+    let before: Contact = get_expected(tx, id, expected.version).await?;
     let mut after = before.clone();
     patch.apply(&mut after, tx.masking())?;
     if after == before {
         return Ok(before);
     }
+    check_base(tx, &before, &after, expected.base).await?;
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();

@@ -5,11 +5,11 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, LIVE, List, SortKey};
-use super::record::{Columns, Record, check_owner, columns, get_expected, keep_change};
+use super::record::{Columns, Record, check_base, check_owner, columns, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
     Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
-    Resource, Timestamp, Violation,
+    Precondition, Resource, Timestamp, Violation,
 };
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
@@ -90,7 +90,7 @@ pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreE
     Ok(customer)
 }
 
-/// Changes a customer, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+/// Changes a customer, if anything in `patch` differs from what is stored. `expected` is what it must be like.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`],
@@ -98,15 +98,16 @@ pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreE
 pub async fn update(
     tx: &mut Write,
     id: &str,
-    expected: Option<i64>,
+    expected: Precondition,
     patch: CustomerPatch,
 ) -> Result<Customer, StoreError> {
-    let before: Customer = get_expected(tx, id, expected).await?;
+    let before: Customer = get_expected(tx, id, expected.version).await?;
     let mut after = before.clone();
     patch.apply(&mut after, tx.masking())?;
     if after == before {
         return Ok(before);
     }
+    check_base(tx, &before, &after, expected.base).await?;
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();

@@ -5,11 +5,11 @@ use sqlx::sqlite::SqliteRow;
 
 use super::customers;
 use super::list::{Filters, LIVE, List, SortKey};
-use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
     Contact, Customer, FollowUp, FollowUpPatch, Invalid, NewFollowUp, Opportunity, Page, PageRequest,
-    Problem, Resource, Timestamp, Violation,
+    Precondition, Problem, Resource, Timestamp, Violation,
 };
 use crate::tenancy::{PointRead, Read, StoreError, Write};
 
@@ -84,7 +84,7 @@ pub async fn insert(tx: &mut Write, new: NewFollowUp) -> Result<FollowUp, StoreE
     Ok(follow_up)
 }
 
-/// Changes a follow-up, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+/// Changes a follow-up, if anything in `patch` differs from what is stored. `expected` is what it must be like.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`], [`Violation::NoSuch`] record that
@@ -92,15 +92,16 @@ pub async fn insert(tx: &mut Write, new: NewFollowUp) -> Result<FollowUp, StoreE
 pub async fn update(
     tx: &mut Write,
     id: &str,
-    expected: Option<i64>,
+    expected: Precondition,
     patch: FollowUpPatch,
 ) -> Result<FollowUp, StoreError> {
-    let before: FollowUp = get_expected(tx, id, expected).await?;
+    let before: FollowUp = get_expected(tx, id, expected.version).await?;
     let mut after = before.clone();
     patch.apply(&mut after);
     if after == before {
         return Ok(before);
     }
+    check_base(tx, &before, &after, expected.base).await?;
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     let refers_elsewhere = (&after.customer_id, &after.opportunity_id, &after.contact_id)
         != (&before.customer_id, &before.opportunity_id, &before.contact_id);

@@ -7,6 +7,7 @@ pub mod contacts;
 pub mod customers;
 pub mod follow_ups;
 mod list;
+pub mod members;
 pub mod opportunities;
 mod record;
 pub mod trash;

@@ -5,11 +5,11 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, LIVE, List, SortKey};
-use super::record::{Columns, Record, check_owner, columns, get, get_expected, keep_change};
+use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
     Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch, Page, PageRequest,
-    Resource, Stage, Standing, Timestamp, Violation,
+    Precondition, Resource, Stage, Standing, Timestamp, Violation,
 };
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
@@ -109,22 +109,23 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
     Ok(opportunity)
 }
 
-/// Changes an opportunity, if anything in `patch` differs from what is stored. `expected` is the version it must have.
+/// Changes an opportunity, if anything in `patch` differs from what is stored. `expected` is what it must be like.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`], [`StoreError::Invalid`]; see [`StoreError`].
 pub async fn update(
     tx: &mut Write,
     id: &str,
-    expected: Option<i64>,
+    expected: Precondition,
     patch: OpportunityPatch,
 ) -> Result<Opportunity, StoreError> {
-    let before: Opportunity = get_expected(tx, id, expected).await?;
+    let before: Opportunity = get_expected(tx, id, expected.version).await?;
     let mut after = before.clone();
     let moved = patch.apply(&mut after, tx.now())?;
     if after == before {
         return Ok(before);
     }
+    check_base(tx, &before, &after, expected.base).await?;
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();

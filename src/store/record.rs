@@ -1,6 +1,8 @@
 //! What the records of all resources have in common: how they are read by id, and how their changes are kept.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 
@@ -107,6 +109,40 @@ pub(super) async fn get_expected<R: Record>(
         Some(version) if version != record.version() => Err(StoreError::VersionMismatch),
         _ => Ok(record),
     }
+}
+
+/// Refuses a change from `before` to `after` that alters a field which has been altered since the version `base`.
+pub(super) async fn check_base<R: Record>(
+    tx: &mut Write,
+    before: &R,
+    after: &R,
+    base: Option<i64>,
+) -> Result<(), StoreError> {
+    let Some(base) = base.filter(|base| *base != before.version()) else {
+        return Ok(());
+    };
+    if !(1..before.version()).contains(&base) {
+        return Err(StoreError::VersionMismatch); // there has never been such a version
+    }
+    let altered: Vec<(i64, String)> =
+        sqlx::query_as("select version, changes from journal where record_id = ?1 and version > ?2")
+            .bind(before.id())
+            .bind(base)
+            .fetch_all(&mut *tx)
+            .await?;
+    // The entries of units that commit together with this one are not written yet: what they altered is not known.
+    let versions: BTreeSet<_> = altered.iter().map(|(version, _)| *version).collect();
+    let is_known = i64::try_from(versions.len()).is_ok_and(|known| known == before.version() - base);
+    let mut fields: Vec<_> = after.changes_since(Some(before), tx.masking()).keys().cloned().collect();
+    if is_known {
+        let changes = altered.iter().map(|(_, changes)| serde_json::from_str::<Map<String, Value>>(changes));
+        let changes = changes.collect::<Result<Vec<_>, _>>()?;
+        fields.retain(|field| changes.iter().any(|changes| changes.contains_key(field)));
+    }
+    if fields.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Violation(Violation::FieldConflict { fields, version: before.version() }))
 }
 
 /// Keeps what changed from `before` to `after`, in the transaction of the change; with an event, its kind and data.

@@ -135,6 +135,9 @@ pub enum Quarantine {
     /// The path holds something that is not a plain file of ours: a link, a directory, a second name of a file.
     #[error("the path is not a regular file with one name")]
     NotAFile,
+    /// There is no file, but a WAL or a journal of it.
+    #[error("the file is missing, and its -wal or -journal is left")]
+    Missing,
     /// The file is empty or too short to be a database.
     #[error("the file is empty or truncated")]
     Truncated,

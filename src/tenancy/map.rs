@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use super::bucket::Bucket;
 use super::engine::{Counters, TenantDb};
-use super::error::{Reason, Unavailable};
-use super::open::Opener;
+use super::error::{Reason, StoreError, Unavailable};
+use super::open::{Opened, Opener};
 use super::slot::{Claim, Claimed, Entry, Live, Slot};
 use crate::config::Provision;
 use crate::domain::TenantId;
@@ -160,6 +160,12 @@ impl Tenants {
         &self.inner.stats
     }
 
+    /// Counts the tenants whose files were refused when they were last looked at.
+    pub fn quarantined(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map_or(0, |inner| inner.quarantined())
+    }
+
     /// What the engines have done.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
@@ -248,6 +254,11 @@ impl Inner {
         self.hot.run_pending_tasks().await;
     }
 
+    fn quarantined(&self) -> u64 {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.values().map(|slot| u64::from(slot.is_quarantined())).sum()
+    }
+
     fn sweep(&self) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_remembered());
@@ -267,6 +278,10 @@ impl Inner {
                 live.succeed(&db);
                 self.remember(tenant, db.clone()).await;
                 Ok(db)
+            }
+            Err(OpenError::Unknown) => {
+                live.forget();
+                Err(OpenError::Unknown)
             }
             Err(error) => {
                 if !self.stopping.load(Ordering::SeqCst)
@@ -313,7 +328,14 @@ impl Inner {
         if opened.migrated {
             self.stats.migrations.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Arc::new(TenantDb::start(opened.file, opened.reader, &self.opener.shared, condition, claim)))
+        let Opened { file, reader, migrated: _ } = opened;
+        let db = TenantDb::start(&tenant, file, reader, &self.opener.shared, condition, claim);
+        db.refresh_members().await.map_err(|error| match error {
+            StoreError::Unavailable(why) => why,
+            StoreError::Sql(error) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
+            _ => Unavailable::not_written(Reason::Io),
+        })?;
+        Ok(Arc::new(db))
     }
 }
 

@@ -4,7 +4,7 @@
 //! - `location`: the id becomes a file name, here and nowhere else.
 //! - `root`: the data root, which `LOCK` gives to one process.
 //! - `schema`: migrations, and the template that new tenants are copied from.
-//! - `open`: creates, checks whose file it is, migrates.
+//! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant.
 //!
@@ -14,6 +14,7 @@
 mod bucket;
 mod engine;
 mod error;
+mod files;
 mod limits;
 mod location;
 mod map;
@@ -75,6 +76,7 @@ impl Tenants {
             ids,
             masking,
             counters: Arc::default(),
+            trash: root.trash().into(),
         };
         let settings = map::Settings {
             idle: storage.tenant_idle,

@@ -14,6 +14,7 @@ use super::engine::{
     Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
+use super::files::{move_new, sync_directory_of};
 use super::location::{self, SIDE_FILES, side_file};
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
@@ -68,7 +69,7 @@ impl Opener {
     }
 
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
-    /// either no tenant or all of it.
+    /// either no tenant or all of it. A file that somebody put there meanwhile stays: opening it shows what it is.
     pub(super) async fn create(&self, tenant: &TenantId) -> Result<(), Unavailable> {
         let path = self.path(tenant);
         let unfinished = path.with_extension(&UNFINISHED[1..]);
@@ -77,9 +78,8 @@ impl Opener {
             let target = unfinished.clone();
             blocking(move || write_new(&target, &bytes)).await?;
             name_tenant(&unfinished, tenant, self.shared.clock.now().millis()).await?;
-            let directory = self.root.tenants();
             let (from, to) = (unfinished.clone(), path);
-            blocking(move || publish(&from, &to, &directory)).await
+            blocking(move || publish(&from, &to)).await
         };
         made.await.map_err(|error: sqlx::Error| {
             tracing::error!(%tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
@@ -147,7 +147,10 @@ impl Opener {
 
 /// A plain, non-empty file with one name on the data root's own file system.
 fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
-    let metadata = fs::symlink_metadata(path).map_err(|_| Quarantine::NotAFile)?;
+    let metadata = fs::symlink_metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Quarantine::Missing,
+        _ => Quarantine::NotAFile,
+    })?;
     let root = fs::metadata(root).map_err(|_| Quarantine::NotAFile)?;
     if !metadata.is_file() || metadata.nlink() != 1 || metadata.dev() != root.dev() {
         return Err(Quarantine::NotAFile);
@@ -212,11 +215,14 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
-/// Makes the finished file durable and gives it its name.
-fn publish(from: &Path, to: &Path, directory: &Path) -> io::Result<()> {
+/// Makes the finished file durable and gives it its name, unless another file has it by now.
+fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
-    fs::rename(from, to)?;
-    File::open(directory)?.sync_all()
+    match move_new(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return fs::remove_file(from),
+        moved => moved?,
+    }
+    sync_directory_of(to)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -229,4 +235,22 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), sqlx::Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(sqlx::Error::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_put_there_meanwhile_is_not_replaced_by_a_new_tenant() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [unfinished, file] = ["acme.db.new", "acme.db"].map(|name| directory.path().join(name));
+        fs::write(&unfinished, "empty tenant").expect("written");
+        fs::write(&file, "restored").expect("written");
+
+        publish(&unfinished, &file).expect("there is a file now");
+
+        assert_eq!(fs::read_to_string(&file).expect("there"), "restored");
+        assert!(!unfinished.exists());
+    }
 }

@@ -1,15 +1,15 @@
 //! The data root: the directory that holds all tenants, and the lock that makes this process its only user.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::location;
+use super::{files, location};
 use crate::domain::TenantId;
 
 /// How often a starting cell tries `LOCK` again.
@@ -71,6 +71,11 @@ impl DataRoot {
         self.directory.join("template.db")
     }
 
+    /// What was taken out of the tenants' directory, until an operator removes it.
+    pub(super) fn trash(&self) -> PathBuf {
+        self.directory.join("trash")
+    }
+
     /// Where the state before a migration is kept.
     pub(super) fn restore_point(&self, tenant: &TenantId, version: i64) -> PathBuf {
         let name = location::file_name(tenant);
@@ -96,7 +101,7 @@ impl DataRoot {
 pub(super) const UNFINISHED: &str = ".db.new";
 
 fn make_directory(path: &Path) -> anyhow::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+    files::make_directory(path).with_context(|| {
         format!(
             "cannot create the directory {}: give its parent to the user that runs the cell, or name another place in \
              CRM_DATABASE_URL",

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::engine::{Condition, TenantDb};
+use super::error::{Reason, Unavailable};
 use super::map::{OpenError, Stats};
 use super::root::Lock;
 use crate::domain::TenantId;
@@ -72,11 +73,22 @@ impl Live {
         self.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()).map(|failed| &failed.error)
     }
 
+    /// Whether the last try found a file that must not be served.
+    fn is_quarantined(&self) -> bool {
+        let error = self.failed.as_ref().map(|failed| &failed.error);
+        matches!(error, Some(OpenError::Unavailable(Unavailable { reason: Reason::Quarantined(_), .. })))
+    }
+
     /// Remembers a failure: the next try is made after a while, then after twice as long.
     pub(super) fn fail(&mut self, error: OpenError) {
         let last = self.failed.as_ref().map(|failed| failed.backoff);
         let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
         self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
+    }
+
+    /// Remembers that there is nothing to open.
+    pub(super) fn forget(&mut self) {
+        self.failed = None;
     }
 
     /// Remembers that the tenant is open.
@@ -98,7 +110,13 @@ impl Slot {
             Ok(live) => live.failure().is_some(),
             Err(_busy) => true,
         };
-        failing || self.condition.check().is_err()
+        failing || self.is_quarantined()
+    }
+
+    /// Whether the tenant's file was refused when it was last looked at.
+    pub(super) fn is_quarantined(&self) -> bool {
+        let refused = || self.live.try_lock().is_ok_and(|live| live.is_quarantined());
+        self.condition.check().is_err() || refused()
     }
 }
 

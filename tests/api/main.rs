@@ -16,6 +16,7 @@ mod idempotency;
 mod identity;
 mod lists;
 mod opportunities;
+mod quarantine;
 mod scope;
 mod support;
 mod tenancy;

@@ -86,6 +86,15 @@ impl Cell {
     pub(super) fn get(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         get(&self.address, path, headers).expect("an answer")
     }
+
+    /// The body of the answer to a GET, a short one.
+    pub(super) fn body(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        let answer = ask(&self.address, path, headers).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let lines = || body.lines().skip(1).step_by(2).collect();
+        if is_chunked { lines() } else { body.to_owned() }
+    }
 }
 
 impl Drop for Cell {
@@ -97,6 +106,11 @@ impl Drop for Cell {
 
 /// The status of a GET, if anybody answers.
 pub(super) fn get(address: &str, path: &str, headers: &[(&str, &str)]) -> Option<u16> {
+    ask(address, path, headers)?.split(' ').nth(1)?.parse().ok()
+}
+
+/// The answer to a GET, if anybody answers.
+fn ask(address: &str, path: &str, headers: &[(&str, &str)]) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: cell\r\nConnection: close\r\n");
@@ -106,5 +120,5 @@ pub(super) fn get(address: &str, path: &str, headers: &[(&str, &str)]) -> Option
     stream.write_all(format!("{request}\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    Some(answer)
 }

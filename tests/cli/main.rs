@@ -4,5 +4,6 @@ mod cell;
 mod config;
 mod health;
 mod serve;
+mod tenants;
 mod token;
 mod usage;

@@ -6,11 +6,11 @@ use crate::cell::{refusal, run, stdout};
 fn help_names_every_command_and_needs_no_configuration() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let text = stdout(&run(arguments, &[("CRM_JWT_SECRET", "short"), ("CRM_NONSENSE", "1")]));
-        for command in ["serve", "config", "token", "health"] {
+        for command in ["serve", "config", "token", "tenants", "health"] {
             assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{text}");
         }
     }
-    for command in ["serve", "config", "token", "health"] {
+    for command in ["serve", "config", "token", "tenants", "health"] {
         let text = stdout(&run(&[command, "--help"], &[]));
         assert!(text.contains(&format!("crm-cell {command}")), "{text}");
     }

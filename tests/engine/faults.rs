@@ -76,9 +76,12 @@ async fn an_interrupted_query_fails_its_unit_alone() {
         count_to(tx, FOR_EVER).await
     }));
     let after = queue(keyed(&db, "after".to_owned()));
+    let start = Instant::now();
     plug.pull().await;
 
     assert!(is_deadline(&offender.await.expect_err("interrupted")));
+    // Far below what the statement takes, far above the deadline.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let good = vec![before.await.expect("written"), after.await.expect("written")];
     assert_eq!(tables(&db).await, Tables::of(good));
 }

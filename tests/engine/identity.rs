@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::reads::Broken;
 use crate::support::{
-    Cell, Setup, add, beside, by, copy_outside, count, file_of, ids, insert, quarantine, queue, tenant,
+    Cell, Name, Setup, add, beside, by, copy_outside, count, file_of, ids, insert, quarantine, queue, tenant,
     unavailable, until,
 };
 
@@ -165,6 +165,11 @@ async fn damage_that_a_unit_meets_quarantines_the_tenant() {
     let met = met.expect_err("damaged");
     assert_eq!(unavailable(&met).and_then(quarantine), Some(Quarantine::Corrupt), "{met:?}");
 
+    let healthy = db.read(async |read| ids(read, "select tenant_id from meta").await).await;
+    let healthy = healthy.expect_err("a table that is whole is refused too");
+    assert_eq!(unavailable(&healthy).and_then(quarantine), Some(Quarantine::Corrupt), "{healthy:?}");
+    let by_id = db.point_read::<Name>("one".to_owned()).await.expect_err("quarantined");
+    assert_eq!(unavailable(&by_id).and_then(quarantine), Some(Quarantine::Corrupt), "{by_id:?}");
     let write = add(&db, "two").await.expect_err("quarantined");
     assert_eq!(unavailable(&write).and_then(quarantine), Some(Quarantine::Corrupt), "{write:?}");
     add(&*cell.db("bystander").await, "two").await.expect("written");
@@ -290,10 +295,8 @@ async fn a_wal_without_its_file_is_not_replayed_into_a_new_tenant() {
 
     let cell = Setup::default().open_at(other_root).await;
     for id in ["acme", "other"] {
-        let found = cell.tenants.find(&tenant(id)).await;
-        assert!(matches!(found, Err(OpenError::Unavailable(_))), "{id}: {found:?}");
-        let made = cell.tenants.find_or_create(&tenant(id)).await;
-        assert!(matches!(made, Err(OpenError::Unavailable(_))), "{id}: {made:?}");
+        assert_eq!(why(cell.tenants.find(&tenant(id)).await), Some(Quarantine::Missing), "{id}");
+        assert_eq!(why(cell.tenants.find_or_create(&tenant(id)).await), Some(Quarantine::Missing), "{id}");
         assert!(!cell.file(id).exists());
         assert!(fs::metadata(beside(&cell.file(id), "-wal")).expect("it is still there").len() > 0);
     }

@@ -10,6 +10,7 @@ mod identity;
 mod idle;
 mod map;
 mod reads;
+mod replaced;
 mod root;
 mod schema;
 mod support;

@@ -97,7 +97,7 @@ async fn a_service_token_is_never_sent_anywhere() {
 }
 
 #[tokio::test]
-async fn strict_binding_refuses_whoever_names_no_tenant() {
+async fn strict_binding_refuses_at_once_whom_nobody_vouches_for() {
     let strict = config::Tenants { binding: config::Binding::Strict, ..tenants() };
     let id = "acme".parse().expect("an id");
     let anyone = Identity::new(&auth(), &strict, clock()).expect("valid");

@@ -10,12 +10,15 @@
 //! There is no `SqlitePool`: it pings on every acquire and release and hands every statement to another thread. The
 //! measurements are in ADR 0002.
 
+mod condition;
 mod connection;
 mod fault;
+mod file;
 mod group;
 mod handle;
 mod job;
 mod ledger;
+mod members;
 mod reader;
 mod totals;
 mod unit;
@@ -23,26 +26,29 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tracing::Instrument as _;
 
+pub(super) use self::condition::{Condition, quarantined};
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
+pub(super) use self::file::{OpenFile, file_identity};
 pub use self::handle::{Read, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
+use self::members::Members;
 pub use self::reader::PointRead;
 pub use self::totals::CountKey;
 use self::totals::Totals;
 pub use self::unit::Unit;
-use super::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
-use super::location::side_file;
-use crate::domain::{Clock, IdSource, Masking, Scope};
+use super::error::{Reason, StoreError, Unavailable};
+use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
 const TWIN_WAIT: Duration = Duration::from_secs(2);
@@ -65,6 +71,8 @@ pub(super) struct Shared {
     pub(super) ids: Arc<IdSource>,
     pub(super) masking: Masking,
     pub(super) counters: Arc<Counters>,
+    /// Where side files go whose file was replaced.
+    pub(super) trash: Arc<Path>,
 }
 
 /// What the engines of a process have done since it started.
@@ -88,111 +96,32 @@ pub struct Counters {
     pub discarded: AtomicU64,
 }
 
-/// Where a tenant's file is and which file it was when it was opened.
-#[derive(Debug, Clone)]
-pub(super) struct OpenFile {
-    pub(super) path: PathBuf,
-    /// Device and inode; `None` for the template, which nobody replaces.
-    pub(super) identity: Option<(u64, u64)>,
-}
-
-impl OpenFile {
-    /// Whether the path still leads to the file that was opened. Only `stat`: opening a live file drops SQLite's locks.
-    fn is_in_place(&self) -> bool {
-        self.identity.is_none_or(|identity| file_identity(&self.path) == Some(identity))
-    }
-
-    /// Bytes of the WAL beside the file.
-    fn wal_size(&self) -> u64 {
-        std::fs::metadata(side_file(&self.path, "-wal")).map_or(0, |wal| wal.len())
-    }
-
-    /// Quarantines the tenant if its file is gone or another one lies in its place.
-    fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
-        if !self.is_in_place() {
-            condition.quarantine(Quarantine::Replaced);
-        }
-        condition.check()
-    }
-
-    /// Opens another connection to this very file. Looks before, because SQLite would replay the WAL that it finds
-    /// beside the path into whatever lies there, and after, because only then it is certain which file was opened.
-    async fn connect(
-        &self,
-        role: Role,
-        counters: &Arc<Counters>,
-        condition: &Condition,
-    ) -> Result<Connection, Unavailable> {
-        self.check(condition)?;
-        let opened = Connection::open(&self.path, role, counters.clone()).await;
-        let connection = opened.map_err(|error| fault::open_failed(error, condition))?;
-        if let Err(why) = self.check(condition) {
-            connection.close().await;
-            return Err(why);
-        }
-        Ok(connection)
-    }
-}
-
-/// Device and inode of what `path` names, without following a link.
-pub(super) fn file_identity(path: &std::path::Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
 /// One tenant's open file. Cheap to share; the last holder that lets go closes it.
 pub struct TenantDb {
     writes: Option<mpsc::Sender<job::Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
     running: RunningKeys,
-}
-
-/// Whether a tenant may be served; set by its tasks, read by its callers.
-#[derive(Debug, Default)]
-pub(super) struct Condition {
-    quarantine: OnceLock<Quarantine>,
-}
-
-impl Condition {
-    pub(super) fn quarantine(&self, why: Quarantine) {
-        if self.quarantine.set(why).is_ok() {
-            tracing::error!(reason = %why, "tenant quarantined");
-        }
-    }
-
-    pub(super) fn check(&self) -> Result<(), Unavailable> {
-        match self.quarantine.get() {
-            None => Ok(()),
-            Some(&why) => Err(quarantined(why)),
-        }
-    }
-}
-
-/// The answer while a tenant is quarantined.
-pub(super) fn quarantined(why: Quarantine) -> Unavailable {
-    Unavailable {
-        reason: Reason::Quarantined(why),
-        outcome: Outcome::NotWritten,
-        retry_after: Duration::from_secs(60),
-    }
+    members: Members,
 }
 
 impl TenantDb {
     /// Starts the tasks of a tenant whose file is open for reading. `claim` is dropped once both connections are closed.
     pub(super) fn start<C: Send + 'static>(
+        tenant: &TenantId,
         file: OpenFile,
         reader: Connection,
         shared: &Shared,
         condition: Arc<Condition>,
         claim: C,
     ) -> Self {
+        // Whatever the tasks log names the tenant.
+        let span = tracing::error_span!("engine", %tenant);
         let (reader_closed, when_reader_closed) = oneshot::channel();
         let snapshots = Arc::<AsyncMutex<()>>::default();
         let totals = Arc::<Totals>::default();
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
-        tokio::spawn(reader::run(
+        let reader = reader::run(
             jobs,
             file.clone(),
             reader,
@@ -201,14 +130,17 @@ impl TenantDb {
             totals.clone(),
             snapshots.clone(),
             reader_closed,
-        ));
+        );
+        tokio::spawn(reader.instrument(span.clone()));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
         let writer = writer::Writer::new(file, shared.clone(), condition.clone(), totals, snapshots);
-        tokio::spawn(async move {
+        let writer = async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
-        });
-        Self { writes: Some(writes), reads, condition, running: RunningKeys::default() }
+        };
+        tokio::spawn(writer.instrument(span));
+        let (running, members) = Default::default();
+        Self { writes: Some(writes), reads, condition, running, members }
     }
 
     /// Starts a reader over a file that nobody changes.
@@ -227,7 +159,8 @@ impl TenantDb {
             Arc::default(),
             closed,
         ));
-        Self { writes: None, reads, condition, running: RunningKeys::default() }
+        let (running, members) = Default::default();
+        Self { writes: None, reads, condition, running, members }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the
@@ -258,7 +191,7 @@ impl TenantDb {
         let (job, answer) = job::job(actor, key, running, unit);
         writes.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::not_written(Reason::Stopping).into(),
+            mpsc::error::TrySendError::Closed(_) => self.gone(),
         })?;
         let lost = || StoreError::from(Unavailable::unknown(Reason::Stopping));
         if is_twin {
@@ -311,8 +244,29 @@ impl TenantDb {
         self.condition.check()?;
         self.reads.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::not_written(Reason::Stopping).into(),
+            mpsc::error::TrySendError::Closed(_) => self.gone(),
         })
+    }
+
+    /// Why a task takes nothing more: the tenant was quarantined a moment ago, or the process ends.
+    fn gone(&self) -> StoreError {
+        let quarantined = self.condition.check().err();
+        quarantined.unwrap_or_else(|| Unavailable::not_written(Reason::Stopping)).into()
+    }
+
+    /// What the tenant's members say of a user. Touches no file.
+    #[must_use]
+    pub fn membership(&self, user: &str) -> Membership {
+        self.members.membership(user)
+    }
+
+    /// Reads the members from the file: when it is opened, and for whoever changed them while it is open.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`], [`StoreError::Unavailable`], [`StoreError::Sql`]; the members are as before.
+    pub async fn refresh_members(&self) -> Result<(), StoreError> {
+        self.members.replace(self.read(members::read).await?);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The reader task of one tenant: gathered point reads and units of reading at one snapshot a batch.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -78,7 +79,7 @@ where
     (Job::Unit(run), receiver)
 }
 
-/// Serves `jobs` until all senders are gone, then closes the connection and says so.
+/// Serves `jobs` until all senders are gone or the tenant is quarantined, then closes the connection and says so.
 pub(super) async fn run(
     mut jobs: mpsc::Receiver<Job>,
     file: OpenFile,
@@ -92,7 +93,15 @@ pub(super) async fn run(
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+    let mut quarantined = pin!(condition.quarantined());
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut quarantined => break,
+            taken = jobs.recv_many(&mut batch, BATCH) => if taken == 0 {
+                break;
+            },
+        }
         let _held_by_this_batch = snapshots.lock().await;
         if handle.is_none() {
             match file.connect(role, &shared.counters, &condition).await {
@@ -117,6 +126,12 @@ pub(super) async fn run(
             if let Some(read) = handle.take() {
                 read.into_connection().close().await;
             }
+        }
+    }
+    jobs.close();
+    if let Err(why) = condition.check() {
+        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            refuse(&mut batch, &why).await;
         }
     }
     if let Some(read) = handle {

@@ -1,6 +1,6 @@
 //! The writer task of one tenant: takes what waits as one group, and keeps the file in order between groups.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{CHECKPOINT, WAL_LIMIT};
+use super::file::FileId;
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
@@ -33,6 +34,8 @@ pub(super) struct Writer {
     shared: Shared,
     condition: Arc<Condition>,
     write: Option<Write>,
+    /// The WAL of this file, as it was seen last while the file was in its place.
+    wal: Option<FileId>,
     /// The WAL may hold rows that the main file does not.
     unchecked: bool,
     /// Writes with a key since old answers were last deleted.
@@ -60,6 +63,7 @@ impl Writer {
         // A WAL with content is one that a killed process left.
         let unchecked = file.wal_size() > 0;
         Self {
+            wal: file.wal_identity(),
             file,
             shared,
             condition,
@@ -73,14 +77,18 @@ impl Writer {
         }
     }
 
-    /// Serves `jobs` until all senders are gone, waits for the reader to close, then closes last: a connection that
-    /// closes last empties and removes the WAL, and two that close at once may both fail to be the last.
+    /// Serves `jobs` until all senders are gone or the tenant is quarantined, waits for the reader to close, then closes
+    /// last: a connection that closes last empties and removes the WAL, and two that close at once may both fail to be the
+    /// last.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
+        let condition = self.condition.clone();
+        let mut quarantined = pin!(condition.quarantined());
         loop {
             let rest_at = self.wake_at();
             tokio::select! {
                 biased;
+                () = &mut quarantined => break,
                 gap = or_never(self.gap.as_mut()) => {
                     self.gap = None;
                     self.checkpoint().await;
@@ -98,8 +106,15 @@ impl Writer {
             }
         }
         self.gap = None; // the reader may wait behind it
+        jobs.close();
+        if let Err(why) = self.condition.check() {
+            while let Some(job) = jobs.recv().await {
+                refuse(job, why.clone().into()).await;
+            }
+        }
         let _reader_task_is_gone = reader_closed.await;
         self.close().await;
+        self.file.clear_way(self.wal, &self.shared).await;
     }
 
     /// When there is something to do without a write.
@@ -232,11 +247,8 @@ impl Writer {
 
     /// The connection, opened if need be, over the file that still is the tenant's.
     async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
-        self.condition.check()?;
-        if let Err(why) = self.file.check(&self.condition) {
-            self.close().await;
-            return Err(why);
-        }
+        self.file.check(&self.condition)?;
+        self.wal = self.file.wal_identity();
         let write = match self.write.take() {
             Some(write) => write,
             None => {

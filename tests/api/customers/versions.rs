@@ -169,3 +169,60 @@ async fn of_many_that_saw_the_same_version_one_changes_it() {
     assert_eq!(client.get(&path).await.json(), changed[0]);
     assert_eq!(changed[0]["version"], Value::from(4));
 }
+
+#[tokio::test]
+async fn a_patch_on_an_older_version_goes_through_unless_its_fields_have_been_altered_since() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let path = format!("/customers/{}", client.create_customer("A").await);
+    for patch in [json!({"level": "B"}), json!({"region": "华东", "contactPhone": "13800135678"})] {
+        client.patch(&path, &patch).await.expect(200);
+    }
+    let patch = async |body: Value| client.patch(&path, &body).await;
+
+    let merged = patch(json!({"baseVersion": 1, "industry": "通信"})).await.expect(200).json();
+    assert_eq!((&merged["version"], &merged["level"]), (&json!(4), &json!("B")));
+    // A field that is not altered is not written, whatever happened to it.
+    patch(json!({"baseVersion": 1, "level": "B", "source": "展会"})).await.expect(200);
+    let refused = patch(json!({"baseVersion": 1, "level": "C", "region": "华南", "remark": "x"})).await;
+    let refused = refused.expect_error(409, "FIELD_CONFLICT").json();
+    assert_eq!(refused["conflict"], json!({"version": 5, "fields": ["level", "region"]}));
+    // As of version 2 the level is known, the region is not.
+    patch(json!({"baseVersion": 2, "level": "C"})).await.expect(200);
+    patch(json!({"baseVersion": 2, "region": "华南"})).await.expect_error(409, "FIELD_CONFLICT");
+    // Behind the same mask another phone.
+    patch(json!({"baseVersion": 2, "contactPhone": "13811115678"})).await.expect_error(409, "FIELD_CONFLICT");
+    for (base, status, code) in [
+        (json!(0), 412, "VERSION_MISMATCH"),
+        (json!(7), 412, "VERSION_MISMATCH"),
+        (json!("1"), 400, "VALIDATION_FAILED"),
+    ] {
+        patch(json!({"baseVersion": base, "level": "D"})).await.expect_error(status, code);
+    }
+    patch(json!({"baseVersion": 6, "ifVersion": 5, "level": "D"}))
+        .await
+        .expect_error(412, "VERSION_MISMATCH");
+    patch(json!({"baseVersion": 6, "ifVersion": 6, "level": "D"})).await.expect(200);
+    patch(json!({"baseVersion": null, "level": "E"})).await.expect(200);
+}
+
+#[tokio::test]
+async fn of_many_patches_on_one_version_each_field_is_won_by_one() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let path = format!("/customers/{}", client.create_customer("A").await);
+    let patches = (0..40).map(|number| {
+        let (client, path) = (client.clone(), path.clone());
+        let field = ["level", "source", "region", "industry"][number % 4];
+        async move { client.patch(&path, &json!({"baseVersion": 1, field: format!("{number}")})).await }
+    });
+    let answers = futures_util::future::join_all(patches).await;
+
+    let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert!((1..=4).contains(&won.len()), "{}", won.len());
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        answer.clone().expect_error(409, "FIELD_CONFLICT");
+    }
+    let version = client.get(&path).await.json()["version"].as_u64().expect("a version");
+    assert_eq!(version, 1 + u64::try_from(won.len()).expect("few"));
+}

@@ -1,6 +1,10 @@
 //! Headers and framing of every answer (contract §3).
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Setup, TestApp, WireAnswer, db_execute};
 
@@ -180,5 +184,18 @@ async fn json_says_that_it_is_json_in_utf_8() {
     ];
     for answer in answers {
         assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_for_longer_than_gateways_let_it_is_not_closed() {
+    let app = TestApp::start().await;
+    let mut stream = TcpStream::connect(app.address()).await.expect("connected");
+    for pause in [Duration::ZERO, Duration::from_secs(21)] {
+        tokio::time::sleep(pause).await;
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: cell\r\n\r\n").await.expect("sent");
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "after {pause:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Who calls, and in which tenant (contract §4, §5).
 
 mod development;
+mod members;
 mod platform;
 mod process;
 mod service_tokens;

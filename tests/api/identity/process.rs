@@ -121,7 +121,10 @@ async fn the_log_at_its_most_talkative_holds_no_token_and_nothing_about_people()
         client.patch(&path, &json!({"contactPhone": "13812345678*"})).await.expect(400);
         client.clone().with("If-Match", "Jiangxiaobai").patch(&path, &json!({})).await.expect(400);
         client.clone().with_tenant("Jiangxiaobai/").get("/customers").await.expect(400);
-        client.clone().with_tenant("Jiangxiaobai").get("/customers").await;
+        if index == 0 {
+            // Bound elsewhere: only the tenant that a caller is admitted to is logged.
+            client.clone().with_tenant("Jiangxiaobai").get("/customers").await.expect(403);
+        }
         client.delete(&path).await.expect(204);
     }
     let unproved = format!("{}A", &jwt);

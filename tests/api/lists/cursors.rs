@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{column, rows, stopped_with};
@@ -269,4 +270,46 @@ async fn a_page_and_a_cursor_together_are_refused() {
         let answer = client.get(&format!("/customers?{query}")).await;
         answer.expect_error(400, "BAD_REQUEST");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pages_partition_the_rows_while_others_insert(
+        sort in prop::sample::select(&["-createdAt", "createdAt", "name", "-name", "-updatedAt,name"][..]),
+        sizes in prop::collection::vec(1..9_usize, 1..4),
+        writers in 1..4_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(partition(sort, &sizes, writers));
+    }
+}
+
+/// Walks over the rows of a tenant into which `writers` insert all the time, before and behind the reader.
+async fn partition(sort: &str, sizes: &[usize], writers: usize) {
+    let directory = stopped_with(60, TIES.0, TIES.1).await;
+    let app = Setup::default().over(&directory).start().await;
+    let client = app.tenant("acme");
+    let before: BTreeSet<_> = ids(&walk(&client, "", &[500], async |_, _| {}).await).into_iter().collect();
+    let inserting: Vec<_> = (0..writers)
+        .map(|writer| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for number in 0..200 {
+                    client.create_customer(&format!("N{} {writer} {number}", number % 12)).await;
+                }
+            })
+        })
+        .collect();
+    // The rows that are inserted keep the walk going; they come to an end, and so does it.
+    let visited = ids(&walk(&client, &format!("sort={sort}"), sizes, async |_, _| {}).await);
+
+    let distinct: BTreeSet<_> = visited.iter().cloned().collect();
+    assert_eq!(distinct.len(), visited.len(), "{sort}: a row twice");
+    assert!(distinct.is_superset(&before), "{sort}: a row hidden");
+    for task in inserting {
+        task.await.expect("no panic");
+    }
+    app.stop().await;
 }
