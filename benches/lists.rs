@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench lists`
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -32,11 +33,11 @@ async fn main() -> anyhow::Result<()> {
     }
     let cell = Cell::start(directory.path()).await?;
     println!("{:<28}{:>12}{:>12}{:>8}   medians of {ROUNDS} rounds", "", SMALL.0, LARGE.0, "ratio");
-    for (name, paths) in scenarios(&cell).await? {
+    for Scenario { name, paths, after_a_write } in scenarios(&cell).await? {
         let mut medians: [Vec<Duration>; 2] = Default::default();
         for _ in 0..ROUNDS {
             for ((tenant, path), medians) in [SMALL.0, LARGE.0].into_iter().zip(&paths).zip(&mut medians) {
-                medians.push(cell.median(tenant, path).await?);
+                medians.push(cell.median(tenant, path, after_a_write).await?);
             }
         }
         let [small, large] = medians.map(median);
@@ -46,9 +47,17 @@ async fn main() -> anyhow::Result<()> {
     cell.stop().await
 }
 
-/// What is asked of the small tenant and of the large one.
-async fn scenarios(cell: &Cell) -> anyhow::Result<Vec<(&'static str, [String; 2])>> {
-    let both = |path: &str| [path.to_owned(), path.to_owned()];
+struct Scenario {
+    name: &'static str,
+    /// What is asked of the small tenant and of the large one.
+    paths: [String; 2],
+    /// A customer is changed before each request: what was counted is not known any more.
+    after_a_write: bool,
+}
+
+async fn scenarios(cell: &Cell) -> anyhow::Result<Vec<Scenario>> {
+    let of = |name, paths| Scenario { name, paths, after_a_write: false };
+    let both = |name, path: &str| of(name, [path.to_owned(), path.to_owned()]);
     let mut deep = [String::new(), String::new()];
     for (path, (tenant, page)) in deep.iter_mut().zip([(SMALL.0, 5), (LARGE.0, 4000)]) {
         let body = cell.get(tenant, &format!("/customers?page={page}")).await?;
@@ -56,13 +65,14 @@ async fn scenarios(cell: &Cell) -> anyhow::Result<Vec<(&'static str, [String; 2]
         *path = format!("/customers?cursor={cursor}");
     }
     Ok(vec![
-        ("list page", both("/customers")),
-        ("list page, count=none", both("/customers?count=none")),
-        ("list page by name", both("/customers?sort=name")),
-        ("list page of one owner", both("/customers?ownerId=u7")),
-        ("list page of a status", both("/customers?status=2")),
-        ("deep cursor", deep),
-        ("detail", both("/customers/c00100")),
+        both("list page", "/customers"),
+        Scenario { after_a_write: true, ..both("list page after a write", "/customers") },
+        both("list page, count=none", "/customers?count=none"),
+        both("list page by name", "/customers?sort=name"),
+        both("list page of one owner", "/customers?ownerId=u7"),
+        both("list page of a status", "/customers?status=2"),
+        of("deep cursor", deep),
+        both("detail", "/customers/c00100"),
     ])
 }
 
@@ -130,9 +140,22 @@ impl Cell {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
-    async fn median(&self, tenant: &str, path: &str) -> anyhow::Result<Duration> {
+    async fn change(&self, tenant: &str) -> anyhow::Result<()> {
+        static CHANGES: AtomicU64 = AtomicU64::new(0);
+        let number = CHANGES.fetch_add(1, Ordering::Relaxed);
+        let body = json!({"level": format!("L{number}")}).to_string();
+        let request = self.request(reqwest::Method::PATCH, tenant, "/customers/c00050");
+        let request = request.header("Idempotency-Key", format!("change-{number}"));
+        request.header("Content-Type", "application/json").body(body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    async fn median(&self, tenant: &str, path: &str, after_a_write: bool) -> anyhow::Result<Duration> {
         let mut times = Vec::with_capacity(REQUESTS_A_ROUND);
         for _ in 0..REQUESTS_A_ROUND {
+            if after_a_write {
+                self.change(tenant).await?;
+            }
             let start = Instant::now();
             self.get(tenant, path).await?;
             times.push(start.elapsed());

@@ -17,7 +17,7 @@ use super::Shared;
 use super::connection::Connection;
 use super::fault::{Fault, fault_of, is_query_only};
 use super::ledger::{Actor, Change};
-use super::totals::{CountKey, Totals};
+use super::totals::Totals;
 use crate::domain::{Clock, IdSource, Masking, Scope, Timestamp};
 
 /// What the next statement must be preceded by, in the same string: one hand-off to SQLite's thread instead of two.
@@ -63,7 +63,7 @@ pub struct Read {
     writable: bool,
     scope: Scope,
     /// The tenant's counts, and the commits that were made when the running snapshot was opened.
-    totals: Option<(Arc<Totals>, u64)>,
+    pub(super) totals: Option<(Arc<Totals>, u64)>,
 }
 
 impl Read {
@@ -79,24 +79,6 @@ impl Read {
             writable: false,
             scope: Scope::All,
             totals: None,
-        }
-    }
-
-    /// The next snapshot is about to be opened: its counts are good as of now.
-    pub(super) fn count_with(&mut self, totals: &Arc<Totals>) {
-        self.totals = Some((totals.clone(), totals.commits()));
-    }
-
-    /// A count that was made since the last commit.
-    #[must_use]
-    pub fn known_count(&self, key: &CountKey) -> Option<u64> {
-        self.totals.as_ref().and_then(|(totals, _)| totals.known(key))
-    }
-
-    /// Remembers a count of the running snapshot.
-    pub fn remember_count(&self, key: CountKey, count: u64) {
-        if let Some((totals, commits)) = &self.totals {
-            totals.remember(key, *commits, count);
         }
     }
 

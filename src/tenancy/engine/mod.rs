@@ -96,6 +96,16 @@ pub struct Counters {
     pub discarded: AtomicU64,
 }
 
+/// What the reader and the writer of one tenant share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Common {
+    condition: Arc<Condition>,
+    /// What the reader has counted.
+    totals: Arc<Totals>,
+    /// Held by the reader as long as it has a snapshot.
+    snapshots: Arc<AsyncMutex<()>>,
+}
+
 /// One tenant's open file. Cheap to share; the last holder that lets go closes it.
 pub struct TenantDb {
     writes: Option<mpsc::Sender<job::Job>>,
@@ -118,22 +128,12 @@ impl TenantDb {
         // Whatever the tasks log names the tenant.
         let span = tracing::error_span!("engine", %tenant);
         let (reader_closed, when_reader_closed) = oneshot::channel();
-        let snapshots = Arc::<AsyncMutex<()>>::default();
-        let totals = Arc::<Totals>::default();
+        let common = Common { condition: condition.clone(), ..Common::default() };
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
-        let reader = reader::run(
-            jobs,
-            file.clone(),
-            reader,
-            shared.clone(),
-            condition.clone(),
-            totals.clone(),
-            snapshots.clone(),
-            reader_closed,
-        );
+        let reader = reader::run(jobs, file.clone(), reader, shared.clone(), common.clone(), reader_closed);
         tokio::spawn(reader.instrument(span.clone()));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
-        let writer = writer::Writer::new(file, shared.clone(), condition.clone(), totals, snapshots);
+        let writer = writer::Writer::new(file, shared.clone(), common);
         let writer = async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
@@ -145,20 +145,12 @@ impl TenantDb {
 
     /// Starts a reader over a file that nobody changes.
     pub(super) fn start_immutable(path: PathBuf, reader: Connection, shared: &Shared) -> Self {
-        let condition = Arc::new(Condition::default());
+        let common = Common::default();
+        let condition = common.condition.clone();
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let file = OpenFile { path, identity: None };
         let (closed, _) = oneshot::channel();
-        tokio::spawn(reader::run(
-            jobs,
-            file,
-            reader,
-            shared.clone(),
-            condition.clone(),
-            Arc::default(),
-            Arc::default(),
-            closed,
-        ));
+        tokio::spawn(reader::run(jobs, file, reader, shared.clone(), common, closed));
         let (running, members) = Default::default();
         Self { writes: None, reads, condition, running, members }
     }

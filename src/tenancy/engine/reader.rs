@@ -2,19 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
-use super::totals::Totals;
-use super::{Condition, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
+use super::{Common, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
 
@@ -85,14 +83,13 @@ pub(super) async fn run(
     file: OpenFile,
     connection: Connection,
     shared: Shared,
-    condition: Arc<Condition>,
-    totals: Arc<Totals>,
-    snapshots: Arc<Mutex<()>>,
+    common: Common,
     closed: oneshot::Sender<()>,
 ) {
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
+    let Common { condition, totals, snapshots } = common;
     let mut quarantined = pin!(condition.quarantined());
     loop {
         tokio::select! {

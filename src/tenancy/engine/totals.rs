@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::handle::Read;
 
 /// Counts that are remembered at a time.
 const KEPT: usize = 32;
@@ -51,6 +53,26 @@ impl Totals {
             known.clear(); // nobody pages through so many lists at once
         }
         known.insert(key, (commits, count));
+    }
+}
+
+impl Read {
+    /// The next snapshot is about to be opened: its counts are good as of now.
+    pub(super) fn count_with(&mut self, totals: &Arc<Totals>) {
+        self.totals = Some((totals.clone(), totals.commits()));
+    }
+
+    /// A count that was made since the last commit.
+    #[must_use]
+    pub fn known_count(&self, key: &CountKey) -> Option<u64> {
+        self.totals.as_ref().and_then(|(totals, _)| totals.known(key))
+    }
+
+    /// Remembers a count of the running snapshot.
+    pub fn remember_count(&self, key: CountKey, count: u64) {
+        if let Some((totals, commits)) = &self.totals {
+            totals.remember(key, *commits, count);
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! The writer task of one tenant: takes what waits as one group, and keeps the file in order between groups.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::Row as _;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{CHECKPOINT, WAL_LIMIT};
@@ -13,8 +12,7 @@ use super::file::FileId;
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
-use super::totals::Totals;
-use super::{Condition, Fault, OpenFile, Role, Shared, fault_of, ledger};
+use super::{Common, Fault, OpenFile, Role, Shared, fault_of, ledger};
 use crate::tenancy::error::{Quarantine, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -32,7 +30,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 pub(super) struct Writer {
     file: OpenFile,
     shared: Shared,
-    condition: Arc<Condition>,
+    common: Common,
     write: Option<Write>,
     /// The WAL of this file, as it was seen last while the file was in its place.
     wal: Option<FileId>,
@@ -41,10 +39,6 @@ pub(super) struct Writer {
     /// Writes with a key since old answers were last deleted.
     answers: usize,
     last_write: Instant,
-    /// What the reader has counted.
-    totals: Arc<Totals>,
-    /// Held by the reader as long as it has a snapshot.
-    snapshots: Arc<Mutex<()>>,
     gap: Option<Gap>,
 }
 
@@ -53,26 +47,18 @@ type Gap = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 impl Writer {
     /// A writer without a connection.
-    pub(super) fn new(
-        file: OpenFile,
-        shared: Shared,
-        condition: Arc<Condition>,
-        totals: Arc<Totals>,
-        snapshots: Arc<Mutex<()>>,
-    ) -> Self {
+    pub(super) fn new(file: OpenFile, shared: Shared, common: Common) -> Self {
         // A WAL with content is one that a killed process left.
         let unchecked = file.wal_size() > 0;
         Self {
             wal: file.wal_identity(),
             file,
             shared,
-            condition,
+            common,
             write: None,
             unchecked,
             answers: 0,
             last_write: Instant::now(),
-            totals,
-            snapshots,
             gap: None,
         }
     }
@@ -82,7 +68,7 @@ impl Writer {
     /// last.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
-        let condition = self.condition.clone();
+        let condition = self.common.condition.clone();
         let mut quarantined = pin!(condition.quarantined());
         loop {
             let rest_at = self.wake_at();
@@ -107,7 +93,7 @@ impl Writer {
         }
         self.gap = None; // the reader may wait behind it
         jobs.close();
-        if let Err(why) = self.condition.check() {
+        if let Err(why) = self.common.condition.check() {
             while let Some(job) = jobs.recv().await {
                 refuse(job, why.clone().into()).await;
             }
@@ -136,7 +122,7 @@ impl Writer {
             self.close().await;
         } else if self.ready().await.is_err() {
             // In quarantine there is nothing to bring home; otherwise again after the next pause.
-            self.unchecked = self.condition.check().is_ok();
+            self.unchecked = self.common.condition.check().is_ok();
             self.last_write = Instant::now();
         } else if !self.forget_answers().await {
             self.want_gap();
@@ -162,7 +148,7 @@ impl Writer {
 
     fn want_gap(&mut self) {
         if self.gap.is_none() {
-            self.gap = Some(Box::pin(self.snapshots.clone().lock_owned()));
+            self.gap = Some(Box::pin(self.common.snapshots.clone().lock_owned()));
         }
     }
 
@@ -196,7 +182,7 @@ impl Writer {
     /// Throws a connection away whose transaction cannot be trusted; an open one is rolled back.
     async fn discard(&mut self, fault: Fault) {
         if fault == Fault::Corrupt {
-            self.condition.quarantine(Quarantine::Corrupt);
+            self.common.condition.quarantine(Quarantine::Corrupt);
         }
         self.shared.counters.discarded.fetch_add(1, Ordering::Relaxed);
         // A commit that failed may yet be in the WAL.
@@ -222,13 +208,13 @@ impl Writer {
         self.last_write = Instant::now();
         self.unchecked |= answers.committed;
         if answers.committed || answers.discard.is_some() {
-            self.totals.advance();
+            self.common.totals.advance();
         }
         if let Some(fault) = answers.discard {
             self.discard(fault).await;
         }
         // Looked at again: a commit into a file that was deleted meanwhile is no commit.
-        let in_place = if answers.committed { self.file.check(&self.condition) } else { Ok(()) };
+        let in_place = if answers.committed { self.file.check(&self.common.condition) } else { Ok(()) };
         for (answer, verdict) in answers.verdicts {
             answer(match &in_place {
                 Err(why) => verdict.and(Err(why.clone().but_unknown().into())),
@@ -247,13 +233,13 @@ impl Writer {
 
     /// The connection, opened if need be, over the file that still is the tenant's.
     async fn ready(&mut self) -> Result<(&mut Write, &Shared), Unavailable> {
-        self.file.check(&self.condition)?;
+        self.file.check(&self.common.condition)?;
         self.wal = self.file.wal_identity();
         let write = match self.write.take() {
             Some(write) => write,
             None => {
                 let counters = &self.shared.counters;
-                let connection = self.file.connect(Role::Writer, counters, &self.condition).await?;
+                let connection = self.file.connect(Role::Writer, counters, &self.common.condition).await?;
                 Write::new(Read::new(connection), &self.shared)
             }
         };
