@@ -8,6 +8,7 @@ mod body;
 mod conditions;
 mod contacts;
 mod customers;
+mod docs;
 mod edge;
 mod error;
 mod follow_ups;
@@ -55,7 +56,8 @@ fn routes() -> Router {
         .push(Router::with_path("health/live").read(public::live))
         .push(Router::with_path("health/ready").read(public::ready))
         .push(Router::with_path("metrics").read(public::metrics))
-        .push(Router::with_path("openapi.json").read(public::openapi));
+        .push(Router::with_path("openapi.json").read(public::openapi))
+        .push(Router::with_path("docs").read(public::docs));
     let protected = Router::new()
         .hoop(Protected)
         .push(customers::routes())

@@ -26,9 +26,9 @@ const DESCRIPTION: &str = include_str!("openapi/description.md");
 const EXAMPLES: &str = include_str!("openapi/examples.json");
 
 /// No control characters but tab and newline, see `StrictJson`.
-const CLEAN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+pub(super) const CLEAN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
 /// Also something to see.
-const NOT_BLANK: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[^\u0000-\u0020\u007F-\u00A0][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+pub(super) const NOT_BLANK: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[^\u0000-\u0020\u007F-\u00A0][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
 
 /// The document as it is served.
 pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(assemble);
@@ -149,7 +149,9 @@ fn assemble() -> Value {
         .license(License::new(env!("CARGO_PKG_LICENSE")).identifier(env!("CARGO_PKG_LICENSE")));
     let bearer = Http::new(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description("A JWT, a service token, or a token of the platform.");
+        .description(
+            "A JWT, a service token, or a token of the platform. Unless it names its bearer's tenant, `X-Tenant-Id` does.",
+        );
     let mut components = Components::new();
     components.schemas.insert(ErrorBody::NAME, ErrorBody::schema());
     let mut document = OpenApi::with_info(info)

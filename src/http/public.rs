@@ -1,18 +1,21 @@
 //! Paths that need no token (contract §12): never a tenant's figures, never a disk.
 
-use salvo::http::header::{ACCEPT, CONTENT_TYPE};
+use salvo::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
 use salvo::{Depot, Writer as _};
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
+use super::docs::page_at;
 use super::error::ApiError;
 use super::openapi::{AnyObject, DOCUMENT};
 use super::respond;
 use super::state::State;
 use crate::telemetry::EXPOSITION_TYPE;
 
-const PAGE: &str = include_str!("root.html");
+const ROOT: &str = include_str!("root.html");
+/// For what is the same for everybody until the next release.
+const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// How the cell is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,8 +34,7 @@ impl CellState {
 /// Names the cell, for people.
 #[endpoint(tags("public"), responses((status_code = 200, description = "A page", content_type = "text/html", body = String)))]
 pub(super) async fn root(response: &mut Response) {
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    response.body(PAGE);
+    html(response, ROOT);
 }
 
 /// Says that the cell is up; metrics if `Accept` wants them.
@@ -85,7 +87,20 @@ pub(super) async fn metrics(request: &mut Request, depot: &mut Depot, response: 
 /// This document.
 #[endpoint(tags("public"), responses((status_code = 200, description = "OpenAPI 3.1", body = AnyObject)))]
 pub(super) async fn openapi(response: &mut Response) {
+    response.headers_mut().insert(CACHE_CONTROL, CACHEABLE);
     respond::json(response, &*DOCUMENT);
+}
+
+/// This document, for people.
+#[endpoint(tags("public"), responses((status_code = 200, description = "A page", content_type = "text/html", body = String)))]
+pub(super) async fn docs(request: &mut Request, response: &mut Response) {
+    response.headers_mut().insert(CACHE_CONTROL, CACHEABLE);
+    html(response, page_at(request.uri().path()));
+}
+
+fn html(response: &mut Response, page: &'static str) {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.body(page);
 }
 
 async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Response) {

@@ -9,6 +9,7 @@ mod battery;
 mod contacts;
 mod customers;
 mod demo;
+mod docs;
 mod durability;
 mod edges;
 mod follow_ups;

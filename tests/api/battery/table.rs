@@ -45,6 +45,7 @@ pub const TABLE: &[Row] = &[
     row("ready", "GET", "/health/ready", Kind::Public),
     row("metrics", "GET", "/metrics", Kind::Public),
     row("openapi", "GET", "/openapi.json", Kind::Public),
+    row("docs", "GET", "/docs", Kind::Public),
     row("list_customers", "GET", "/customers", Kind::List),
     row("create_customer", "POST", "/customers", Kind::Create),
     row("get_customer", "GET", "/customers/{customer}", Kind::Get),

@@ -20,7 +20,7 @@ async fn used() -> TestApp {
 #[tokio::test]
 async fn public_paths_need_no_token_and_take_a_bad_one() {
     let app = TestApp::start().await;
-    for path in ["/", "/health", "/health/live", "/health/ready", "/metrics"] {
+    for path in ["/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"] {
         app.anonymous().get(path).await.expect(200);
         let client = app.anonymous().with_token("expired").with_tenant("../x");
         client.get(path).await.expect(200);
@@ -94,10 +94,10 @@ async fn metrics_count_requests_and_never_name_a_tenant_or_a_record() {
 }
 
 #[tokio::test]
-async fn health_and_metrics_touch_no_tenant() {
+async fn public_paths_touch_no_tenant() {
     let app = used().await;
     let before = app.figure("statements").await;
-    for path in ["/", "/health", "/health/live", "/health/ready", "/metrics"] {
+    for path in ["/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"] {
         app.tenant(TENANT).get(path).await.expect(200);
         app.tenant("never-seen").get(path).await.expect(200);
     }
@@ -114,7 +114,9 @@ async fn the_root_is_a_page_that_names_the_cell_and_leads_on_by_relative_links()
 
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert!(page.text.contains("CRM"), "{}", page.text);
-    assert!(page.text.contains("href=\"health\""), "behind a gateway the cell's root is not /");
+    for link in ["href=\"docs\"", "href=\"health\""] {
+        assert!(page.text.contains(link), "behind a gateway the cell's root is not /: {}", page.text);
+    }
     for outside in ["http://", "https://", "src=\"//", "href=\"/"] {
         assert!(!page.text.contains(outside), "{outside}: {}", page.text);
     }
