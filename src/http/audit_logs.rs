@@ -18,7 +18,8 @@ pub(super) fn routes() -> Router {
     Router::with_path("audit-logs").read(list_audit_logs)
 }
 
-/// One change as clients see it: the origin's keys first and in its order.
+/// One change of a record.
+// The origin's keys first and in its order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = AuditLog))]

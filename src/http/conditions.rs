@@ -94,7 +94,7 @@ impl EndpointArgRegister for Expected {
     fn register(_: &mut Components, operation: &mut Operation, _: &str) {
         let version = openapi::text().pattern(r#"^("v[0-9]{1,18}"|\*)$"#);
         let header = openapi::parameter("If-Match", ParameterIn::Header, false, version);
-        let query = Object::with_type(BasicType::Integer).minimum(1).maximum(i64::MAX);
+        let query = Object::with_type(BasicType::Integer).minimum(1);
         let query = openapi::parameter("ifVersion", ParameterIn::Query, false, query);
         operation.parameters.insert(header.description("The version that the record must have: `\"v7\"`."));
         operation.parameters.insert(query.description("The same, where `If-Match` does not get through."));

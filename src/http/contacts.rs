@@ -29,7 +29,8 @@ pub(super) fn routes() -> Router {
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
-/// A contact as clients see it: the origin's keys first and in its order, personal data masked.
+/// A contact; its phone is masked.
+// The origin's keys first and in its order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Contact))]

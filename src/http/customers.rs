@@ -30,7 +30,8 @@ pub(super) fn routes() -> Router {
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
-/// A customer as clients see it: the origin's keys first and in its order, personal data masked.
+/// A customer; its phone is masked.
+// The origin's keys first and in its order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Customer))]

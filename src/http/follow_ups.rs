@@ -30,7 +30,8 @@ pub(super) fn routes() -> Router {
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
-/// A follow-up as clients see it: the origin's keys first and in its order; its ids are `""` when absent.
+/// A follow-up; its ids are `""` where it has none.
+// The origin's keys first and in its order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = FollowUp))]

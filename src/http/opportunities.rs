@@ -33,7 +33,8 @@ pub(super) fn routes() -> Router {
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 
-/// An opportunity as clients see it: the origin's keys first and in its order.
+/// An opportunity.
+// The origin's keys first and in its order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Opportunity))]

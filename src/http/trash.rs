@@ -16,7 +16,7 @@ pub(super) fn routes() -> Router {
     Router::with_path("trash").read(list_trash)
 }
 
-/// A deleted record as clients see it.
+/// A deleted record.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Deleted))]
