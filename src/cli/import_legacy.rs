@@ -54,7 +54,9 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
         Order { file, map, dry_run, data_root: data_root.clone(), storage, tenants, capacity, surroundings };
     let lines: Box<dyn Write> = match &report {
         None => Box::new(io::sink()),
-        Some(path) => Box::new(BufWriter::new(create(&working_directory.join(path), &order.file)?)),
+        Some(path) => {
+            Box::new(BufWriter::new(create(&working_directory.join(path), &order.file, &data_root)?))
+        }
     };
     let mut written = Report::new(lines).context("cannot write the report")?;
     let bar = progress::bar("rows");
@@ -79,10 +81,22 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
     Ok(())
 }
 
-/// The report's file, which must not be the one that is imported.
-fn create(path: &Path, source: &Path) -> anyhow::Result<File> {
-    let is_source =
-        path.canonicalize().is_ok_and(|path| source.canonicalize().is_ok_and(|source| path == source));
-    ensure!(!is_source, "--report would overwrite {}", source.display());
+/// The report's file, which must be neither the one that is imported, nor beside it, nor among the tenants.
+fn create(path: &Path, source: &Path, data_root: &Path) -> anyhow::Result<File> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let directory = directory.canonicalize().with_context(|| format!("cannot write {}", path.display()))?;
+    let real = directory.join(path.file_name().unwrap_or_default());
+    let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    // The source's name begins those of its side files: `crm_cell.db-wal`.
+    let is_source = real.as_os_str().as_encoded_bytes().starts_with(source.as_os_str().as_encoded_bytes());
+    let is_data = data_root.canonicalize().is_ok_and(|root| real.starts_with(root));
+    ensure!(
+        !is_source && !is_data,
+        "--report would overwrite what is imported, or tenants: {}",
+        real.display()
+    );
     File::create(path).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -20,6 +20,9 @@ use super::state::State;
 use crate::config::UnknownFields;
 use crate::domain::{FieldError, FieldRule, Invalid, Problem};
 
+/// Unknown fields that are named: a body has room for very many.
+const UNKNOWN_MAX: usize = 20;
+
 /// A type that a body is read into.
 pub(super) trait BodyType: DeserializeOwned + Send {
     /// The resource's fields that clients cannot write, but may send back as they got them.
@@ -60,7 +63,10 @@ impl<'ex, T: BodyType> Extractible<'ex> for Body<T> {
         let value: T = read.map_err(|_| ApiError::bad_request(Message::BodyNotJson))?;
         if unknown_fields == UnknownFields::Reject {
             unknown.retain(|field| !T::READ_ONLY.contains(&field.as_str()));
-            let errors = unknown.into_iter().map(|field| FieldError { field, problem: Problem::Unknown });
+            let errors = unknown
+                .into_iter()
+                .take(UNKNOWN_MAX)
+                .map(|field| FieldError { field, problem: Problem::Unknown });
             let invalid = Invalid { errors: errors.collect() };
             if !invalid.errors.is_empty() {
                 return Err(invalid.into());

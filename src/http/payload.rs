@@ -80,11 +80,10 @@ impl Payload {
         };
         let bytes = if self.is_action || deletes {
             let bytes = self.read_bytes(request).await?;
-            match check_media_type(request) {
-                Err(_) if deletes => Vec::new(), // nobody asked for a body
-                Err(error) if !bytes.is_empty() => return Err(error),
-                _ => bytes,
+            if !bytes.is_empty() {
+                check_media_type(request)?;
             }
+            bytes
         } else {
             check_media_type(request)?;
             self.read_bytes(request).await?

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::map::{Mapper, Record, Verdict};
 use super::naming::TenantNames;
 use super::report::{Accounted, Report};
-use super::rule::join;
+use super::rule::{Reason, Rule, join};
 use super::source::{Source, SourceRow, Table};
 use crate::domain::TenantId;
 use crate::store::legacy::{self, Batch, Outcome, Trail};
@@ -20,6 +20,8 @@ use crate::tenancy::{Actor, TenantDb, Tenants};
 
 /// Rows of a transaction.
 const CHUNK: usize = 500;
+/// Bytes after which no more are added: a chunk is written as JSON, twice escaped, which SQLite takes up to 64 MiB of.
+const CHUNK_BYTES: usize = 4 << 20;
 
 /// Where rows go and who is told.
 pub(super) struct Import<'a> {
@@ -109,16 +111,33 @@ impl Import<'_> {
         table: &Table,
         rows: Vec<SourceRow>,
     ) -> anyhow::Result<()> {
-        let (name, keys) = (table.name.clone(), rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>());
+        let digests: Vec<_> = rows.iter().map(SourceRow::digest).collect();
+        let keys: Vec<_> = rows
+            .iter()
+            .zip(&digests)
+            .flat_map(|(row, digest)| [row.key.clone(), key_beside(&row.key, digest)])
+            .collect();
+        let name = table.name.clone();
         let done = target.db.read(async move |read| legacy::trails(read, &name, &keys).await).await;
         let done = done.with_context(|| format!("the tenant {}", target.id))?;
         let mut batch = Batch::default();
-        for row in rows.iter().filter(|row| !done.contains_key(&row.key)) {
-            let verdict = target.mapper.map(&table.name, row);
-            batch.trails.push(trail(&table.name, row, &verdict));
-            if let Verdict::Record(record, _) = verdict {
-                add(*record, &mut batch);
+        // Under which key each row is known: another row may have its own already.
+        let mut known_as = Vec::with_capacity(rows.len());
+        for (row, digest) in rows.iter().zip(&digests) {
+            let differs = done.get(&row.key).is_some_and(|known| known.digest != *digest);
+            let key = if differs { key_beside(&row.key, digest) } else { row.key.clone() };
+            if !done.contains_key(&key) {
+                let verdict = if differs {
+                    Verdict::Keep(Reason::row(Rule::RowDiffers))
+                } else {
+                    target.mapper.map(&table.name, row)
+                };
+                batch.trails.push(trail(&table.name, row, &key, digest, &verdict));
+                if let Verdict::Record(record, _) = verdict {
+                    add(*record, &mut batch);
+                }
             }
+            known_as.push(key);
         }
         let new: HashMap<_, _> = batch
             .trails
@@ -131,10 +150,11 @@ impl Import<'_> {
             written
                 .with_context(|| format!("writing rows of {} into the tenant {}", table.name, target.id))?;
         }
-        for row in &rows {
-            let (is_new, found) = match new.get(&row.key) {
-                Some(found) => (true, Some(found)),
-                None => (false, done.get(&row.key)),
+        for (row, key) in rows.iter().zip(&known_as) {
+            let known = || done.get(key).map(|known| (known.outcome, known.reasons.clone()));
+            let (is_new, found) = match new.get(key) {
+                Some(found) => (true, Some(found.clone())),
+                None => (false, known()),
             };
             let Some((outcome, reasons)) = found else { bail!("two rows of {} have one key", table.name) };
             self.report
@@ -143,8 +163,8 @@ impl Import<'_> {
                     key: &row.key,
                     tenant: row.tenant.as_deref(),
                     id: &target.id,
-                    outcome: *outcome,
-                    reasons,
+                    outcome,
+                    reasons: &reasons,
                     is_new,
                 })
                 .context("cannot write the report")?;
@@ -165,7 +185,7 @@ fn add(record: Record, batch: &mut Batch) {
 }
 
 /// Where a row went, with the row itself unless the record holds all of it.
-fn trail(table: &str, row: &SourceRow, verdict: &Verdict) -> Trail {
+fn trail(table: &str, row: &SourceRow, key: &str, digest: &str, verdict: &Verdict) -> Trail {
     let (outcome, reasons) = match verdict {
         Verdict::Record(_, reasons) if reasons.is_empty() => (Outcome::Imported, String::new()),
         Verdict::Record(_, reasons) => (Outcome::Repaired, join(reasons)),
@@ -174,16 +194,25 @@ fn trail(table: &str, row: &SourceRow, verdict: &Verdict) -> Trail {
     };
     let is_whole = matches!(verdict, Verdict::Record(_, reasons) if reasons.is_empty());
     let row_kept = (!is_whole).then(|| Value::Object(row.cells.clone()).to_string());
-    Trail { table: table.to_owned(), key: row.key.clone(), outcome, reasons, row: row_kept }
+    let (table, key, digest) = (table.to_owned(), key.to_owned(), digest.to_owned());
+    Trail { table, key, digest, outcome, reasons, row: row_kept }
+}
+
+/// The key of a row that is kept because another one was imported under its own.
+fn key_beside(key: &str, digest: &str) -> String {
+    format!("{key}#{digest}")
 }
 
 async fn next_chunk(
     rows: &mut BoxStream<'_, anyhow::Result<SourceRow>>,
 ) -> anyhow::Result<Option<Vec<SourceRow>>> {
-    let mut chunk = Vec::new();
-    while chunk.len() < CHUNK {
+    let (mut chunk, mut size) = (Vec::new(), 0);
+    while chunk.len() < CHUNK && size < CHUNK_BYTES {
         match rows.try_next().await.context("reading the source")? {
-            Some(row) => chunk.push(row),
+            Some(row) => {
+                size += row.size();
+                chunk.push(row);
+            }
             None => break,
         }
     }

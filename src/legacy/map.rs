@@ -14,6 +14,9 @@ use crate::domain::{
 };
 use crate::store::legacy::{ChildHeld, CustomerHeld, Holdings, LogEntry};
 
+/// The greatest number of an audit entry that is kept: 2^53, what every client reads exactly.
+const LOG_ID_MAX: i64 = 1 << 53;
+
 /// The owner of what the Python cell knew no owner of: the name under which it kept its audit log.
 pub(super) const UNOWNED: &str = "system";
 
@@ -243,7 +246,9 @@ impl Mapper {
     fn log_entry(&mut self, row: &SourceRow) -> Result<(Record, Vec<Reason>), Reason> {
         let at = moment(row, "occurred_at").ok_or(Reason::field(Rule::TimeUnreadable, "occurredAt"))?;
         let next = self.held.last_log + 1;
-        let seq = row.integer("log_id").map_or(next, |id| id.max(next));
+        // At the greatest number there is, SQLite would give new entries numbers at random.
+        let usable = row.integer("log_id").filter(|id| (next..=LOG_ID_MAX).contains(id));
+        let seq = usable.unwrap_or(next);
         let mut reasons = Vec::new();
         if row.integer("log_id") != Some(seq) {
             reasons.push(Reason::field(Rule::LogIdTaken, "logId"));

@@ -126,6 +126,11 @@ impl Marker {
         self.imports.iter().find(same).or_else(|| self.imports.iter().find(|import| import.file == file))
     }
 
+    /// What the tenants of all files became: another file, or a copy, must not send one of them elsewhere.
+    pub(super) fn tenants(&self) -> TenantNames {
+        self.imports.iter().flat_map(|import| import.tenants.clone()).collect()
+    }
+
     /// Writes down that a file is being, or was, imported: after a crash, the old marker or the new one is there.
     ///
     /// # Errors

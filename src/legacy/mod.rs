@@ -79,7 +79,7 @@ pub async fn import(
     let mut source = Source::open(&file).await?.check()?;
     let old = source.tenants().await?;
     let before = Marker::read(&data_root)?;
-    let before = before.find(&file, &identity).map(|import| import.tenants.clone()).unwrap_or_default();
+    let before = before.tenants();
     let names = naming::names(old.iter().map(String::as_str), &map, &before)?;
     let default = tenants.default_id.clone();
     let targets: BTreeSet<_> = names.values().chain([&default]).collect();

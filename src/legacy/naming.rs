@@ -36,7 +36,8 @@ pub(super) fn names<'a>(
                 Err(_) => safe_id(old)?,
             },
         };
-        if let Some((other, _)) = names.iter().find(|(_, taken)| **taken == id) {
+        let taken = names.iter().chain(before).find(|(other, taken)| **taken == id && *other != old);
+        if let Some((other, _)) = taken {
             bail!(
                 "the tenants {other:?} and {old:?} would both become {id}: give one of them another id with --map"
             );

@@ -34,12 +34,13 @@ pub(super) enum Rule {
     OwnerNotApplied,
     IdUnusable,
     IdTaken,
+    RowDiffers,
     Unfit,
 }
 
 impl Rule {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::TextCleaned,
         Self::TextCut,
         Self::TextDropped,
@@ -67,6 +68,7 @@ impl Rule {
         Self::OwnerNotApplied,
         Self::IdUnusable,
         Self::IdTaken,
+        Self::RowDiffers,
         Self::Unfit,
     ];
 
@@ -100,6 +102,7 @@ impl Rule {
             Self::OwnerNotApplied => "owner-not-applied",
             Self::IdUnusable => "id-unusable",
             Self::IdTaken => "id-taken",
+            Self::RowDiffers => "row-differs",
             Self::Unfit => "unfit",
         }
     }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _,
@@ -56,6 +57,17 @@ pub(super) struct SourceRow {
 }
 
 impl SourceRow {
+    /// A hash of its columns.
+    pub(super) fn digest(&self) -> String {
+        let cells = Value::Object(self.cells.clone()).to_string();
+        hex::encode(&Sha256::digest(cells)[..16])
+    }
+
+    /// About how many bytes its columns hold.
+    pub(super) fn size(&self) -> usize {
+        self.cells.values().map(|cell| cell.as_str().map_or(64, str::len)).sum()
+    }
+
     /// A column as text; empty if it is null, bytes, or not there.
     pub(super) fn text(&self, column: &str) -> String {
         match self.cells.get(column) {

@@ -43,6 +43,8 @@ pub struct Trail {
     pub table: String,
     /// The row's key in it.
     pub key: String,
+    /// A hash of the row.
+    pub digest: String,
     /// What became of it.
     #[serde(serialize_with = "as_word")]
     pub outcome: Outcome,
@@ -169,7 +171,18 @@ pub async fn holdings(db: &mut Read) -> Result<Holdings, StoreError> {
     })
 }
 
-/// Where rows of a source table went that were imported before, by key: their outcome and the rules applied.
+/// What is known of a source row that was imported before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The rules that were applied, separated by spaces.
+    pub reasons: String,
+    /// A hash of the row.
+    pub digest: String,
+}
+
+/// Where rows of a source table went that were imported before, by key.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -177,9 +190,9 @@ pub async fn trails(
     db: &mut Read,
     table: &str,
     keys: &[String],
-) -> Result<HashMap<String, (Outcome, String)>, StoreError> {
-    let found: Vec<(String, String, String)> = sqlx::query_as(
-        "select source_key, outcome, reasons from legacy_rows \
+) -> Result<HashMap<String, Known>, StoreError> {
+    let found: Vec<(String, String, String, String)> = sqlx::query_as(
+        "select source_key, outcome, reasons, digest from legacy_rows \
          where source_table = ?1 and source_key in (select value from json_each(?2))",
     )
     .bind(table)
@@ -188,7 +201,10 @@ pub async fn trails(
     .await?;
     // The table's check admits no other words.
     let outcome = |word: &str| Outcome::from_word(word).unwrap_or(Outcome::Kept);
-    Ok(found.into_iter().map(|(key, word, reasons)| (key, (outcome(&word), reasons))).collect())
+    let known = |(key, word, reasons, digest): (_, String, _, _)| {
+        (key, Known { outcome: outcome(&word), reasons, digest })
+    };
+    Ok(found.into_iter().map(known).collect())
 }
 
 /// Adds a batch. Records keep their ids, moments and versions; nothing of this is a change that the journal or other
@@ -226,8 +242,8 @@ pub async fn insert(tx: &mut Write, batch: Batch) -> Result<(), StoreError> {
     .await?;
     let now: Timestamp = tx.now();
     sqlx::query(
-        "insert into legacy_rows (source_table, source_key, outcome, reasons, row, at) \
-         select value->>'table', value->>'key', value->>'outcome', value->>'reasons', value->>'row', ?2 \
+        "insert into legacy_rows (source_table, source_key, digest, outcome, reasons, row, at) \
+         select value->>'table', value->>'key', value->>'digest', value->>'outcome', value->>'reasons', value->>'row', ?2 \
          from json_each(?1)",
     )
     .bind(serde_json::to_string(&trails)?)

@@ -49,9 +49,10 @@ impl<T> List<T> {
         filter: impl Fn(&mut Filters<'_>) + Sync,
     ) -> Result<Page<T>, StoreError> {
         let scope = db.scope().clone();
-        let total = self.total(db, &scope, request.count, list, &filter).await?;
         let mut query = self.rows(&scope, request, &filter);
         let mut found = query.build().fetch_all(&mut *db).await?;
+        // After the rows: a count that is remembered opens no snapshot, so that it could be older than they are.
+        let total = self.total(db, &scope, request.count, list, &filter).await?;
         let size = usize::try_from(request.size).unwrap_or(usize::MAX);
         let has_more = found.len() > size;
         found.truncate(size);

@@ -80,13 +80,13 @@ async fn of_many_that_delete_one_customer_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_delete_needs_no_body_and_ignores_what_is_not_json() {
+async fn a_delete_needs_no_body_and_takes_an_object() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");
     for (index, add) in [
         (|request| request) as fn(Wire) -> Wire,
         |request| request.json("{}"),
-        |request| request.sized("not JSON at all"),
+        |request| request.json(r#"{"ifVersion": 1}"#),
     ]
     .into_iter()
     .enumerate()

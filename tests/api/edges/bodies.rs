@@ -142,6 +142,9 @@ async fn a_delete_may_bring_the_version_in_its_body() {
     delete(r#"{"ifVersion": 7}"#).await.expect_error(412, "VERSION_MISMATCH");
     delete(r#"{"ifVersion": "1"}"#).await.expect_error(400, "VALIDATION_FAILED");
     delete("{").await.expect_error(400, "BAD_REQUEST");
+    let text = client.clone().with("Content-Type", "text/plain");
+    let text = text.send(Method::DELETE, &path, Some(r#"{"ifVersion": 7}"#.to_owned())).await;
+    text.expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
     delete(r#"{"ifVersion": 1}"#).await.expect(204);
 }
 

@@ -306,3 +306,71 @@ async fn what_is_no_database_of_the_python_cell_is_refused() {
     let said = refused(path, &[tenant.to_str().expect("text")]);
     assert!(said.contains("is not a database of the Python cell"), "{said}");
 }
+
+#[tokio::test]
+async fn another_row_under_a_key_that_was_imported_is_kept_beside_it_and_reported() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    let source = source_in(path);
+    imported(path, &["crm_cell.db"]);
+    execute(&source, "update customers set name = '后来改的' where tenant_id = 'default'").await;
+    // Another cell's database counts its audit log from 1 as well.
+    execute(&source, "update audit_log set user_id = 'somebody' where log_id = 1").await;
+    let before = contents(path, "default").await["customers"].clone();
+
+    let printed = imported(path, &["crm_cell.db", "--report", "again.csv"]);
+
+    let changed = totals(&printed, "customers")[3];
+    assert!(changed > 0, "{printed}");
+    assert_eq!(totals(&printed, "total")[4], changed + 1);
+    assert_eq!(contents(path, "default").await["customers"], before, "no record is changed");
+    let differing =
+        lines(&path.join("again.csv")).into_iter().filter(|line| line[5] == "row-differs").count();
+    assert_eq!(u64::try_from(differing).expect("few"), changed + 1);
+    let kept = db_select(
+        path,
+        "default",
+        "select count(*) as n from legacy_rows where reasons = 'row-differs' and row like '%后来改的%'",
+    );
+    assert_eq!(kept.await, [json!({ "n": changed })]);
+    assert_eq!(totals(&imported(path, &["crm_cell.db"]), "total")[4], 0, "once");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_source_sends_no_tenant_elsewhere() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    let source = source_in(path);
+    imported(path, &["crm_cell.db", "--map", "../../etc=etc"]);
+    std::fs::copy(&source, path.join("copy.db")).expect("copied");
+    execute(&path.join("copy.db"), "update customers set name = '改' where tenant_id = '../../etc'").await;
+
+    imported(path, &["copy.db"]);
+
+    let tenants = files(&path.join("crm_cell/tenants"));
+    assert!(tenants.iter().all(|file| !file.starts_with("legacy-")), "{tenants:?}");
+    execute(&path.join("copy.db"), "update customers set tenant_id = 'etc' where tenant_id = 'default'")
+        .await;
+    let said = refused(path, &["copy.db"]);
+    assert!(said.contains("would both become etc"), "{said}");
+}
+
+#[tokio::test]
+async fn a_report_overwrites_neither_the_source_nor_a_tenant() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    source_in(path);
+    imported(path, &["crm_cell.db"]);
+    let before = tree(path);
+    for report in [
+        "crm_cell.db",
+        "crm_cell.db-wal",
+        "./crm_cell.db-journal",
+        "crm_cell/legacy.json",
+        "crm_cell/tenants/acme.db",
+    ] {
+        let said = refused(path, &["crm_cell.db", "--report", report]);
+        assert!(said.contains("would overwrite"), "{report}: {said}");
+    }
+    assert!(tree(path) == before);
+}
