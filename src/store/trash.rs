@@ -1,6 +1,6 @@
 //! The trash: deleted records, for 30 days (contract §6).
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
@@ -118,7 +118,7 @@ pub(super) async fn put<R: Record>(tx: &mut Write, resource: Resource, record: &
         "update {table} set deleted_at = ?2, deleted_with = null, updated_at = ?2, version = version + 1 where id = ?1"
     );
     sqlx::query(AssertSqlSafe(sql)).bind(record.id()).bind(tx.now().millis()).execute(&mut *tx).await?;
-    keep(tx, resource, actions(resource).0, record.id().to_owned(), record.version() + 1);
+    keep(tx, resource, actions(resource).0, record.id().to_owned(), record.version() + 1, json!({}));
     purge(tx).await
 }
 
@@ -132,7 +132,7 @@ pub(super) async fn take_along(tx: &mut Write, resource: Resource, customer: &st
     let taken: Vec<(String, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(customer).bind(tx.now().millis()).fetch_all(&mut *tx).await?;
     for (id, version) in taken {
-        keep(tx, resource, actions(resource).0, id, version);
+        keep(tx, resource, actions(resource).0, id, version, json!({}));
     }
     Ok(())
 }
@@ -162,12 +162,12 @@ pub async fn restore<R: Record>(tx: &mut Write, id: &str) -> Result<R, StoreErro
 }
 
 async fn restore_customer(tx: &mut Write, id: &str) -> Result<(), StoreError> {
-    match revive(tx, Resource::Customer, "id", id).await {
+    match revive(tx, Resource::Customer, "id", id, &json!({})).await {
         Err(StoreError::Sql(error)) => return Err(customers::restored_name_taken(tx, error, id).await),
         done => done?,
     }
     for resource in [Resource::Contact, Resource::Opportunity, Resource::FollowUp] {
-        revive(tx, resource, "deleted_with", id).await?;
+        revive(tx, resource, "deleted_with", id, &json!({})).await?;
     }
     customers::refresh_follow_ups(tx, id).await
 }
@@ -186,24 +186,35 @@ async fn restore_child(
                 .await?;
         live.ok_or(StoreError::Violation(Violation::ParentDeleted))?;
     }
+    let mut changes = json!({});
     if resource == Resource::Contact {
         // Another contact may have become the primary one meanwhile: it stays so.
-        sqlx::query(
-            "update contacts set is_primary = 0 where id = ?1 and exists (select 1 from contacts o \
-             where o.customer_id = contacts.customer_id and o.is_primary = 1 and o.deleted_at is null)",
+        let demoted: Option<String> = sqlx::query_scalar(
+            "update contacts set is_primary = 0 where id = ?1 and is_primary = 1 and exists (select 1 from contacts o \
+             where o.customer_id = contacts.customer_id and o.is_primary = 1 and o.deleted_at is null) returning id",
         )
         .bind(id)
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
+        if demoted.is_some() {
+            changes = json!({"isPrimary": [true, false]});
+        }
     }
-    revive(tx, resource, "id", id).await?;
+    revive(tx, resource, "id", id, &changes).await?;
     match customer {
         Some(customer) if resource == Resource::FollowUp => customers::refresh_follow_ups(tx, customer).await,
         _ => Ok(()),
     }
 }
 
-async fn revive(tx: &mut Write, resource: Resource, column: &str, id: &str) -> Result<(), StoreError> {
+/// Takes the records out of the trash whose `column` is `id`; `changes` is what else that changes of each.
+async fn revive(
+    tx: &mut Write,
+    resource: Resource,
+    column: &str,
+    id: &str,
+    changes: &Value,
+) -> Result<(), StoreError> {
     let table = table(resource);
     let sql = format!(
         "update {table} set deleted_at = null, deleted_with = null, updated_at = ?2, version = version + 1 \
@@ -212,7 +223,7 @@ async fn revive(tx: &mut Write, resource: Resource, column: &str, id: &str) -> R
     let revived: Vec<(String, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(id).bind(tx.now().millis()).fetch_all(&mut *tx).await?;
     for (id, version) in revived {
-        keep(tx, resource, actions(resource).1, id, version);
+        keep(tx, resource, actions(resource).1, id, version, changes.clone());
     }
     Ok(())
 }
@@ -240,13 +251,6 @@ async fn purge(tx: &mut Write) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn keep(tx: &mut Write, resource: Resource, action: &'static str, id: String, version: i64) {
-    tx.record(Change {
-        action,
-        resource: resource.stem(),
-        record_id: id,
-        version,
-        changes: json!({}),
-        event: None,
-    });
+fn keep(tx: &mut Write, resource: Resource, action: &'static str, id: String, version: i64, changes: Value) {
+    tx.record(Change { action, resource: resource.stem(), record_id: id, version, changes, event: None });
 }

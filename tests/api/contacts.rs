@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, token_with};
 
 #[tokio::test]
 async fn a_contact_is_created_read_changed_and_deleted() {
@@ -83,4 +83,31 @@ async fn a_contact_of_an_unknown_tenant_creates_nothing() {
     app.tenant("acme").post("/contacts", &contact).await.expect_error(400, "BUSINESS_RULE_VIOLATION");
     assert!(crate::support::files(&app.tenants()).is_empty());
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_restored_contact_that_is_primary_no_more_says_so_in_the_audit_log() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let customer = client.create_customer("A").await;
+    let create = async |name: &str| {
+        let body = json!({"customerId": customer, "name": name, "isPrimary": true});
+        let contact = client.post("/contacts", &body).await.expect(201).json();
+        format!("/contacts/{}", contact["contactId"].as_str().expect("an id"))
+    };
+    let first = create("李雷").await;
+    client.delete(&first).await.expect(204);
+    create("韩梅梅").await;
+
+    let restored = client.post(&format!("{first}/restore"), &json!({})).await.expect(200).json();
+
+    assert_eq!((&restored["isPrimary"], &restored["version"]), (&json!(false), &json!(3)));
+    let manager = json!({"sub": "m", "tenantId": "acme", "role": "manager", "exp": 4_000_000_000_u64});
+    let manager = client.clone().with_token(&token_with(&manager));
+    let log = manager.get("/audit-logs?pageSize=1").await.expect(200).json();
+    assert_eq!(log["data"][0]["operationType"], "contact.restore");
+    assert_eq!(log["data"][0]["changes"], json!({"isPrimary": [true, false]}));
+    // What was altered meanwhile is a conflict for who has seen the first version.
+    let stale = client.patch(&first, &json!({"baseVersion": 1, "isPrimary": true})).await;
+    stale.expect_error(409, "FIELD_CONFLICT");
 }
