@@ -1,6 +1,6 @@
 //! Which files were imported: `legacy.json` in the data root, and whether a cell may start beside a file that was not.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -55,16 +55,24 @@ struct Stamp {
     size: u64,
     /// Nanoseconds since the epoch.
     modified: u64,
+    /// Bytes of the WAL beside it; 0 if there is none.
     wal: u64,
+    /// Nanoseconds since the epoch: a WAL is begun anew without growing.
+    wal_modified: u64,
 }
 
 impl Stamp {
     fn of(file: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(file)?;
-        let since = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified = u64::try_from(since.as_nanos()).unwrap_or(0);
-        let wal = fs::metadata(wal_of(file)).map_or(0, |wal| wal.len());
-        Ok(Self { size: metadata.len(), modified, wal })
+        let modified = |metadata: &Metadata| {
+            let since = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            io::Result::Ok(u64::try_from(since.as_nanos()).unwrap_or(0))
+        };
+        let (wal, wal_modified) = match fs::metadata(wal_of(file)) {
+            Ok(wal) => (wal.len(), modified(&wal)?),
+            Err(_) => (0, 0),
+        };
+        Ok(Self { size: metadata.len(), modified: modified(&metadata)?, wal, wal_modified })
     }
 }
 
