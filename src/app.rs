@@ -133,13 +133,14 @@ impl App {
     #[must_use]
     pub fn greeting(&self) -> String {
         let port = self.address.port();
-        let token = if self.accepts_any_token { "dev" } else { "$TOKEN" };
+        // In double quotes where the shell is to put the token in.
+        let (quote, token) = if self.accepts_any_token { ("'", "dev") } else { ("\"", "$TOKEN") };
         let data = self.data_root.display();
         format!(
             "crm-cell listens on http://{address}; the data is in {data}/tenants, one file per tenant. Try:\n\n  \
-             curl -i http://127.0.0.1:{port}/customers -H 'Authorization: Bearer {token}' -H 'X-Tenant-Id: acme' \\\n    \
+             curl -i http://127.0.0.1:{port}/customers -H {quote}Authorization: Bearer {token}{quote} -H 'X-Tenant-Id: acme' \\\n    \
              -H 'X-Request-ID: first-1' -H 'Content-Type: application/json' -d '{{\"name\":\"华为技术有限公司\"}}'\n  \
-             curl http://127.0.0.1:{port}/customers -H 'Authorization: Bearer {token}' -H 'X-Tenant-Id: acme'\n",
+             curl http://127.0.0.1:{port}/customers -H {quote}Authorization: Bearer {token}{quote} -H 'X-Tenant-Id: acme'\n",
             address = self.address,
         )
     }

@@ -31,6 +31,8 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Whoever reads the log may be gone: no reason to panic, which is what telling them would do.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => base.try_init(),

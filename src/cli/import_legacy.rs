@@ -1,13 +1,13 @@
 //! `crm-cell import-legacy`: fills one file per tenant from the Python cell's database.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use tempfile::NamedTempFile;
 
 use super::offline::{self, Offline};
 use super::progress;
@@ -52,11 +52,11 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
     let file = working_directory.join(file);
     let order =
         Order { file, map, dry_run, data_root: data_root.clone(), storage, tenants, capacity, surroundings };
-    let lines: Box<dyn Write> = match &report {
+    let path = report.as_ref().map(|path| working_directory.join(path));
+    let unfinished = path.as_ref().map(|path| create(path, &order.file, &data_root)).transpose()?;
+    let lines: Box<dyn Write> = match &unfinished {
         None => Box::new(io::sink()),
-        Some(path) => {
-            Box::new(BufWriter::new(create(&working_directory.join(path), &order.file, &data_root)?))
-        }
+        Some(file) => Box::new(BufWriter::new(file.reopen().context("cannot write the report")?)),
     };
     let mut written = Report::new(lines).context("cannot write the report")?;
     let bar = progress::bar("rows");
@@ -69,10 +69,17 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
     ));
     bar.finish_and_clear();
     imported?;
+    if let (Some(file), Some(path)) = (unfinished, path) {
+        file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{written}")?;
-    let name = report.map_or_else(|| "--report FILE.csv".to_owned(), |path| path.display().to_string());
-    writeln!(out, "{name} has a line for every row that was repaired or kept.")?;
+    if let Some(path) = report {
+        writeln!(out, "{} has a line for every row that was repaired or kept.", path.display())?;
+    } else {
+        let line = "for a line about every row that was repaired or kept";
+        writeln!(out, "Repeat it with --report FILE.csv {line}.")?;
+    }
     if dry_run {
         writeln!(out, "This was a dry run: nothing was written into {}.", data_root.display())?;
     } else {
@@ -81,8 +88,9 @@ pub(super) fn run(args: ImportArgs, config: Config, working_directory: &Path) ->
     Ok(())
 }
 
-/// The report's file, which must be neither the one that is imported, nor beside it, nor among the tenants.
-fn create(path: &Path, source: &Path, data_root: &Path) -> anyhow::Result<File> {
+/// A file that becomes the report once that is whole: it must overwrite neither what is imported, nor what lies beside it, nor
+/// tenants.
+fn create(path: &Path, source: &Path, data_root: &Path) -> anyhow::Result<NamedTempFile> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -98,5 +106,5 @@ fn create(path: &Path, source: &Path, data_root: &Path) -> anyhow::Result<File> 
         "--report would overwrite what is imported, or tenants: {}",
         real.display()
     );
-    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+    NamedTempFile::new_in(&directory).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -113,12 +113,11 @@ async fn admit_unbound(state: &State, principal: &Principal, tenant: &TenantId) 
 
 /// The rows that the caller is confined to: by their identity, or by `X-Data-Scope` or `?scope=`, which can only narrow.
 fn scope(request: &Request, principal: &Principal) -> ApiResult<Scope> {
-    let header = request.headers().get("x-data-scope").and_then(|value| value.to_str().ok());
-    let query: Option<String> = request.query("scope");
+    // All of them: a gateway may have added its own to a client's.
+    let headers = request.headers().get_all("x-data-scope").iter().map(|value| value.to_str().unwrap_or("?"));
+    let queries = request.queries().get_vec("scope").into_iter().flatten().map(String::as_str);
     let mut own = principal.own_rows_only;
-    for asked in
-        [header, query.as_deref()].into_iter().flatten().map(str::trim).filter(|asked| !asked.is_empty())
-    {
+    for asked in headers.chain(queries).map(str::trim).filter(|asked| !asked.is_empty()) {
         if asked.eq_ignore_ascii_case("self") {
             own = true;
         } else if !asked.eq_ignore_ascii_case("all") {

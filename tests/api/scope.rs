@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestApp, token_with};
+use crate::support::{Client, TestApp, token, token_with};
 
 fn caller(app: &TestApp, user: &str, scope: Option<&str>) -> Client {
     let claims = json!({"sub": user, "tenantId": "acme", "dataScope": scope.unwrap_or("all"), "exp": 4_000_000_000_u64});
@@ -96,4 +96,21 @@ async fn the_request_can_only_narrow() {
     assert_eq!(total(&li.clone().with("X-Data-Scope", "all"), "/customers").await, 1);
     zhang.get("/customers?scope=team").await.expect_error(400, "BAD_REQUEST");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn of_several_scopes_the_narrowest_counts_in_whatever_order_they_come() {
+    let app = TestApp::start().await;
+    app.tenant("acme").create_customer("A").await;
+    let stranger = format!("Bearer {}", token("acme", "somebody else"));
+    let total = async |headers: &[&str], target: &str| {
+        let wire = app.wire("GET", target).header("Authorization", &stranger).header("X-Tenant-Id", "acme");
+        let wire = headers.iter().fold(wire, |wire, scope| wire.header("X-Data-Scope", scope));
+        wire.send().await.expect(200).json()["total"].clone()
+    };
+    assert_eq!(total(&["all"], "/customers").await, 1);
+    for headers in [&["all", "self"][..], &["self", "all"], &["self"], &["", "self"]] {
+        assert_eq!(total(headers, "/customers").await, 0, "{headers:?}");
+    }
+    assert_eq!(total(&["all"], "/customers?scope=self").await, 0);
 }

@@ -56,3 +56,35 @@ fn it_serves_although_nobody_reads_the_greeting() {
     child.wait().expect("reaped");
     assert_eq!(status, Some(200));
 }
+
+#[test]
+fn it_serves_and_stops_cleanly_although_nobody_reads_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut child = crm_cell(directory.path(), &["serve"], &[("PORT", "0")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stderr.take()); // as `crm-cell 2>&1 | head` does
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
+    let greeting = lines.next().expect("a greeting").expect("readable");
+    let address =
+        greeting.split("http://").nth(1).and_then(|rest| rest.split(';').next()).expect("an address");
+    for _ in 0..20 {
+        let headers = [("Authorization", "Bearer dev"), ("X-Tenant-Id", "acme")];
+        assert_eq!(get(address, "/customers", &headers), Some(200));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    let start = Instant::now();
+    let mut status = None;
+    while status.is_none() && start.elapsed() < Duration::from_secs(20) {
+        status = child.try_wait().expect("waited");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if status.is_none() {
+        child.kill().expect("killed");
+    }
+    child.wait().expect("reaped");
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
