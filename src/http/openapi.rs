@@ -69,7 +69,7 @@ pub(super) fn values(allowed: Option<Allowed>) -> Object {
     }
 }
 
-/// What a field of a body can be; of a patch, if it may be emptied also `null` and `""`.
+/// What a field of a body can be. Also `null`: in a patch for what may be emptied, in a new record for what may be left out.
 pub(super) fn field(rule: &FieldRule, is_patch: bool) -> Object {
     let object = match (rule.json_type, rule.limit) {
         (JsonType::Boolean, _) => Object::with_type(BasicType::Boolean),
