@@ -318,6 +318,7 @@ impl Inner {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Unavailable::not_written(Reason::Stopping).into());
         }
+        failpoint!("tenant.claimed", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
         // To make a file takes a connection: not before there is a place for it.
         if !self.opener.exists(&tenant) {
             self.opener.create(&tenant).await?;
@@ -330,6 +331,7 @@ impl Inner {
         }
         let Opened { file, reader, migrated: _ } = opened;
         let db = TenantDb::start(&tenant, file, reader, &self.opener.shared, condition, claim);
+        failpoint!("tenant.started", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
         db.refresh_members().await.map_err(|error| match error {
             StoreError::Unavailable(why) => why,
             StoreError::Sql(error) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),

@@ -76,6 +76,7 @@ impl Group {
         write.changes.clear();
         write.prefix = Prefix::None;
         write.connection().count_statement();
+        failpoint!("group.begin", sqlx::Error::Io);
         let rows = sqlx::query(ledger::BEGIN).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
         for row in rows {
             let (key, stored) = ledger::stored_answer(&row)?;
@@ -155,6 +156,7 @@ impl Group {
         mark: usize,
         answer: Option<(IdempotencyKey, Box<RawValue>)>,
     ) -> Result<(), serde_json::Error> {
+        failpoint!("ledger.before", <serde_json::Error as serde::ser::Error>::custom);
         let (now, actor) = (write.now, write.actor.clone());
         for change in write.changes.split_off(mark) {
             self.entries.add_change(change, &actor, now, || write.new_id())?;
@@ -185,7 +187,13 @@ impl Group {
         let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
         let commit = if undo_last { ledger::COMMIT_WITHOUT_LAST } else { ledger::COMMIT };
         let query = sqlx::query(commit).bind(journal).bind(outbox).bind(idempotency);
-        match query.execute(write.raw()).await {
+        let committed = async {
+            failpoint!("commit.before", sqlx::Error::Io);
+            let done = query.execute(write.raw()).await?;
+            failpoint!("commit.after", sqlx::Error::Io);
+            Ok::<_, sqlx::Error>(done)
+        };
+        match committed.await {
             Ok(_) => {
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&shared.counters.units, self.units);
