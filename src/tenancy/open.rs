@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -53,10 +52,11 @@ impl Opener {
     }
 
     /// What a tenant that does not exist reads as.
-    pub(super) async fn open_template(&self) -> anyhow::Result<TenantDb> {
+    pub(super) async fn open_template(&self) -> Result<TenantDb, Unavailable> {
         let path = self.template.path.clone();
         let reader = Connection::open(&path, Role::Immutable, self.shared.counters.clone()).await;
-        Ok(TenantDb::start_immutable(path, reader.context("opening the template")?, &self.shared))
+        let reader = reader.map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
+        Ok(TenantDb::start_immutable(path, reader, &self.shared))
     }
 
     /// The tenants whose files have a WAL beside them.
