@@ -178,7 +178,7 @@ async fn answer_points_of(
     Counters::add(&shared.counters.point_reads, ids.len());
     shared.counters.point_batches.fetch_add(1, Ordering::Relaxed);
     let connection = read.connection();
-    connection.count_statement();
+    connection.count_statement(sql);
     connection.deadline().set(shared.settings.read_deadline);
     let ids = serde_json::Value::from(ids).to_string();
     let rows = async {
