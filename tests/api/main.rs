@@ -18,6 +18,7 @@ mod identity;
 mod legacy;
 mod lists;
 mod opportunities;
+mod plans;
 mod quarantine;
 mod scope;
 mod support;
