@@ -13,6 +13,7 @@ mod docs;
 mod durability;
 mod edges;
 mod follow_ups;
+mod hand_offs;
 mod idempotency;
 mod identity;
 mod legacy;
