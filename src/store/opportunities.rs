@@ -288,8 +288,9 @@ impl OpportunityFilter {
         if let Some(currency) = currency {
             filters.and("currency = ", currency.code());
         }
-        filters.text("expected_close_date >= ", close_from);
-        filters.text("expected_close_date < ", close_to);
+        // The expression that there is an index on: '' without a date, which is before every day.
+        filters.text("ifnull(expected_close_date, '') >= ", close_from);
+        filters.text("expected_close_date is not null and ifnull(expected_close_date, '') < ", close_to);
         filters.moment("created_at >= ", *created_from);
         filters.moment("created_at < ", *created_to);
         filters.moment("updated_at >= ", *updated_from);

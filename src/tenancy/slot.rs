@@ -26,8 +26,11 @@ impl Entry {
         Arc::new(Self(Mutex::new(Some(db))))
     }
 
+    /// The tenant's connections; those whose task has ended are forgotten.
     pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ended = db.take_if(|db| db.has_ended());
+        db.clone()
     }
 
     pub(super) fn forget(&self) {
@@ -56,7 +59,7 @@ impl Default for FilePermit {
 /// The tenant's connections, if somebody has them, and what came of the last try to open it.
 #[derive(Default)]
 pub(super) struct Live {
-    pub(super) db: Weak<TenantDb>,
+    db: Weak<TenantDb>,
     failed: Option<Failed>,
 }
 
@@ -68,6 +71,11 @@ struct Failed {
 }
 
 impl Live {
+    /// The tenant's connections, if somebody has them.
+    pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
+        self.db.upgrade().filter(|db| !db.has_ended())
+    }
+
     /// The failure that still stands, if one does.
     pub(super) fn failure(&self) -> Option<&OpenError> {
         self.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()).map(|failed| &failed.error)

@@ -62,7 +62,9 @@ impl Connection {
         &self.deadline
     }
 
-    pub(super) fn count_statement(&self) {
+    /// Counts a statement that is about to be sent, and tells the trace log: without its values, which may be personal data.
+    pub(super) fn count_statement(&self, sql: &str) {
+        tracing::trace!(sql, "statement");
         self.counters.statements.fetch_add(1, Ordering::Relaxed);
     }
 

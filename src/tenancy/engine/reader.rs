@@ -68,7 +68,11 @@ where
             }
             read.set_scope(scope);
             // The call is inside too: a function may panic before it returns its future.
-            let ran = AssertUnwindSafe(async { unit(&mut *read).await }).catch_unwind().await;
+            let ran = async {
+                failpoint!("read.begin", |error| StoreError::Sql(sqlx::Error::Io(error)));
+                unit(&mut *read).await
+            };
+            let ran = AssertUnwindSafe(ran).catch_unwind().await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));
             let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
@@ -101,6 +105,7 @@ pub(super) async fn run(
         }
         gather(&mut jobs, &mut batch).await;
         let _held_by_this_batch = snapshots.lock().await;
+        failpoint!("reader.taken");
         if handle.is_none() {
             match file.connect(role, &shared.counters, &condition).await {
                 Ok(connection) => handle = Some(Read::new(connection)),
@@ -132,6 +137,7 @@ pub(super) async fn run(
             refuse(&mut batch, &why).await;
         }
     }
+    failpoint!("reader.close");
     if let Some(read) = handle {
         read.into_connection().close().await;
     }
@@ -190,10 +196,14 @@ async fn answer_points_of(
     Counters::add(&shared.counters.point_reads, ids.len());
     shared.counters.point_batches.fetch_add(1, Ordering::Relaxed);
     let connection = read.connection();
-    connection.count_statement();
+    connection.count_statement(sql);
     connection.deadline().set(shared.settings.read_deadline);
     let ids = serde_json::Value::from(ids).to_string();
-    let rows = sqlx::query(sql).bind(ids).fetch_all(connection.raw()).await;
+    let rows = async {
+        failpoint!("points.before", sqlx::Error::Io);
+        sqlx::query(sql).bind(ids).fetch_all(connection.raw()).await
+    };
+    let rows = rows.await;
     connection.deadline().clear();
     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
     let mut fault = None;
@@ -241,7 +251,11 @@ async fn run_units(read: &mut Read, units: Vec<Job>, shared: &Shared) -> Option<
         fault = worse(fault, read.fault());
     }
     let snapshot_is_open = std::mem::replace(&mut read.prefix, Prefix::None) == Prefix::None;
-    if snapshot_is_open && let Err(error) = sqlx::query("commit").execute(read.raw()).await {
+    let end = async {
+        failpoint!("snapshot.end", sqlx::Error::Io);
+        sqlx::query("commit").execute(read.raw()).await
+    };
+    if snapshot_is_open && let Err(error) = end.await {
         fault = worse(fault, fault_of(&error).or(Some(Fault::Other)));
     }
     fault
