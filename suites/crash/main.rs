@@ -9,6 +9,7 @@ mod chance;
 
 mod cell;
 mod kill;
+mod power;
 mod replay;
 mod rows;
 mod verdict;
@@ -32,6 +33,8 @@ struct Cli {
 enum Suite {
     /// Kill the cell while clients write, start it again, compare
     Kill(kill::Options),
+    /// Trace the cell, make the states that a power loss may leave, open each of them, compare
+    Power(power::Options),
 }
 
 /// What every suite is told.
@@ -66,6 +69,7 @@ async fn main() -> ExitCode {
     let start = Instant::now();
     let done = match Cli::parse().suite {
         Suite::Kill(options) => kill::run(options).await,
+        Suite::Power(options) => power::run(options).await,
     };
     match done {
         Ok(()) => {
