@@ -52,7 +52,7 @@ struct Figures {
 }
 
 /// The writes to each tenant, in the order of each writer.
-type Ledger = BTreeMap<String, Vec<Write>>;
+pub(crate) type Ledger = BTreeMap<String, Vec<Write>>;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (binary, seed) = (options.common.binary()?, options.common.seed());
@@ -192,15 +192,13 @@ async fn write_and_kill(cell: Cell, round: usize, chance: &mut Chance) -> anyhow
     cell.kill()?;
     let mut all = Written::default();
     for task in tasks {
-        let written = task.await?;
-        all.writes.extend(written.writes);
-        all.wrong.extend(written.wrong);
+        all += task.await?;
     }
     Ok(all)
 }
 
 /// What the files of these tenants hold, by tenant; one without a file is not in it.
-async fn read_copies<'t>(
+pub(crate) async fn read_copies<'t>(
     directory: &Path,
     tenants: impl IntoIterator<Item = &'t String>,
 ) -> anyhow::Result<BTreeMap<String, Rows>> {
@@ -224,7 +222,8 @@ pub(crate) fn scratch() -> std::io::Result<TempDir> {
     name.tempdir_in("/dev/shm").or_else(|_| name.tempdir())
 }
 
-fn compare_all(
+/// Compares the tenants that are meant, each with its files.
+pub(crate) fn compare_all(
     files: &BTreeMap<String, Rows>,
     ledger: &Ledger,
     is_meant: impl Fn(&String) -> bool,

@@ -8,6 +8,9 @@
 mod chance;
 
 mod cell;
+mod disks;
+mod heal;
+mod inject;
 mod kill;
 mod power;
 mod replay;
@@ -35,6 +38,10 @@ enum Suite {
     Kill(kill::Options),
     /// Trace the cell, make the states that a power loss may leave, open each of them, compare
     Power(power::Options),
+    /// Make the n-th write, sync, open, … fail, once or for a while; compare
+    Inject(inject::Options),
+    /// Fill small disks and free them; turn a file system read-only; compare
+    Disks(disks::Options),
 }
 
 /// What every suite is told.
@@ -70,6 +77,8 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().suite {
         Suite::Kill(options) => kill::run(options).await,
         Suite::Power(options) => power::run(options).await,
+        Suite::Inject(options) => inject::run(options).await,
+        Suite::Disks(options) => disks::run(options).await,
     };
     match done {
         Ok(()) => {

@@ -191,9 +191,7 @@ async fn record(binary: &Path, workload: &Workload, chance: &mut Chance) -> anyh
     }
     let mut all = Written::default();
     while let Some(written) = writers.join_next().await {
-        let written = written?;
-        all.writes.extend(written.writes);
-        all.wrong.extend(written.wrong);
+        all += written?;
     }
     ensure!(all.wrong.is_empty(), "wrong answers: {:?}", all.wrong);
     // Long enough for the checkpoint after the last write, where there is one.
