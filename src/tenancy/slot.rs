@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::engine::{Condition, TenantDb};
-use super::error::{Reason, Unavailable};
+use super::engine::{Condition, FileId, TenantDb};
+use super::error::{Quarantine, Reason, Unavailable};
 use super::map::{OpenError, Stats};
 use super::root::Lock;
 use crate::domain::TenantId;
@@ -60,7 +60,9 @@ impl Default for FilePermit {
 /// The tenant's connections, if somebody has them, and what came of the last try to open it.
 #[derive(Default)]
 pub(super) struct Live {
-    pub(super) db: Weak<TenantDb>,
+    db: Weak<TenantDb>,
+    /// Which file was open last.
+    pub(super) identity: Option<FileId>,
     failed: Option<Failed>,
 }
 
@@ -72,6 +74,11 @@ struct Failed {
 }
 
 impl Live {
+    /// The tenant, if somebody has it open.
+    pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
+        self.db.upgrade().filter(|db| db.is_open())
+    }
+
     /// The failure that still stands, if one does.
     pub(super) fn failure(&self) -> Option<&OpenError> {
         self.failed.as_ref().filter(|failed| failed.retry_at > Instant::now()).map(|failed| &failed.error)
@@ -83,11 +90,12 @@ impl Live {
         matches!(error, Some(OpenError::Unavailable(Unavailable { reason: Reason::Quarantined(_), .. })))
     }
 
-    /// Remembers a failure: the next try is made after a while.
-    pub(super) fn fail(&mut self, error: OpenError) {
+    /// Remembers the failure of a try that took so long: the next one is made after a while.
+    pub(super) fn fail(&mut self, error: OpenError, took: Duration) {
         let last = self.failed.as_ref().map(|failed| failed.backoff);
         let backoff = if may_pass(&error) {
-            PASSING_BACKOFF
+            // To look for damage in a big file takes long, and others need the disk.
+            (took * 10).clamp(PASSING_BACKOFF, MAX_BACKOFF)
         } else {
             last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
         };
@@ -102,19 +110,33 @@ impl Live {
     /// Remembers that the tenant is open.
     pub(super) fn succeed(&mut self, db: &Arc<TenantDb>) {
         self.db = Arc::downgrade(db);
+        self.identity = db.identity();
         self.failed = None;
     }
 }
 
-/// Whether a failed open needs nobody to put the tenant's file right.
+/// Whether a failed open may need nobody to put the tenant's file right. That also goes for damage: SQLite calls it that
+/// when a read fails (`SQLITE_IOERR_CORRUPTFS` becomes `SQLITE_CORRUPT` in its virtual machine).
 fn may_pass(error: &OpenError) -> bool {
     match error {
-        OpenError::Unavailable(why) => !matches!(why.reason, Reason::Quarantined(_) | Reason::Migration(_)),
+        OpenError::Unavailable(why) => match why.reason {
+            Reason::Quarantined(why) => why == Quarantine::Corrupt,
+            Reason::Migration(_) => false,
+            _ => true,
+        },
         OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => true,
     }
 }
 
 impl Slot {
+    /// Whether the tenant may be opened. After damage was met it may: to look at the file again.
+    pub(super) fn check(&self) -> Result<(), Unavailable> {
+        self.condition.check().or_else(|why| match why.reason {
+            Reason::Quarantined(Quarantine::Corrupt) => Ok(()),
+            _ => Err(why),
+        })
+    }
+
     /// Waits until the last user of the file has closed it.
     pub(super) async fn claim_file(&self) -> Result<OwnedSemaphorePermit, OpenError> {
         self.file.0.clone().acquire_owned().await.map_err(|_| OpenError::Overloaded)
@@ -197,12 +219,11 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenancy::error::Quarantine;
 
-    fn backoffs(reason: &Reason) -> Vec<u128> {
+    fn backoffs(reason: &Reason, took: Duration) -> Vec<u128> {
         let mut live = Live::default();
         let fail = |_| {
-            live.fail(Unavailable::not_written(reason.clone()).into());
+            live.fail(Unavailable::not_written(reason.clone()).into(), took);
             live.failed.as_ref().expect("remembered").backoff.as_millis()
         };
         (0..7).map(fail).collect()
@@ -210,14 +231,20 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again_within_a_second_however_long_it_lasts() {
-        for reason in [Reason::Io, Reason::DiskFull] {
-            assert_eq!(backoffs(&reason), [250; 7], "{reason}");
+        for reason in [Reason::Io, Reason::DiskFull, Reason::Quarantined(Quarantine::Corrupt)] {
+            assert_eq!(backoffs(&reason, Duration::from_millis(3)), [250; 7], "{reason}");
         }
     }
 
     #[test]
+    fn a_try_that_takes_long_is_not_made_most_of_the_time() {
+        assert_eq!(backoffs(&Reason::Quarantined(Quarantine::Corrupt), Duration::from_secs(2)), [20_000; 7]);
+    }
+
+    #[test]
     fn what_somebody_must_see_to_is_tried_again_ever_more_rarely() {
-        let refused = Reason::Quarantined(Quarantine::Corrupt);
-        assert_eq!(backoffs(&refused), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        let refused = Reason::Quarantined(Quarantine::Foreign);
+        let backoffs = backoffs(&refused, Duration::ZERO);
+        assert_eq!(backoffs, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
     }
 }

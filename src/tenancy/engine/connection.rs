@@ -62,6 +62,11 @@ impl Connection {
         &self.deadline
     }
 
+    /// Statements that still run after `limit` from now are interrupted.
+    pub(crate) fn abort_after(&self, limit: Duration) {
+        self.deadline.set(limit);
+    }
+
     pub(super) fn count_statement(&self) {
         self.counters.statements.fetch_add(1, Ordering::Relaxed);
     }

@@ -39,7 +39,7 @@ use tracing::Instrument as _;
 pub(super) use self::condition::{Condition, quarantined};
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
-pub(super) use self::file::{OpenFile, file_identity};
+pub(super) use self::file::{FileId, OpenFile, file_identity};
 pub use self::handle::{Read, Write};
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 use self::members::Members;
@@ -111,6 +111,8 @@ pub struct TenantDb {
     writes: Option<mpsc::Sender<job::Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
+    /// Which file is open.
+    identity: Option<FileId>,
     running: RunningKeys,
     members: Members,
 }
@@ -127,6 +129,7 @@ impl TenantDb {
     ) -> Self {
         // Whatever the tasks log names the tenant.
         let span = tracing::error_span!("engine", %tenant);
+        let identity = file.identity;
         let (reader_closed, when_reader_closed) = oneshot::channel();
         let common = Common { condition: condition.clone(), ..Common::default() };
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
@@ -140,7 +143,7 @@ impl TenantDb {
         };
         tokio::spawn(writer.instrument(span));
         let (running, members) = Default::default();
-        Self { writes: Some(writes), reads, condition, running, members }
+        Self { writes: Some(writes), reads, condition, identity, running, members }
     }
 
     /// Starts a reader over a file that nobody changes.
@@ -152,7 +155,7 @@ impl TenantDb {
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(jobs, file, reader, shared.clone(), common, closed));
         let (running, members) = Default::default();
-        Self { writes: None, reads, condition, running, members }
+        Self { writes: None, reads, condition, identity: None, running, members }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the
@@ -244,6 +247,16 @@ impl TenantDb {
     fn gone(&self) -> StoreError {
         let quarantined = self.condition.check().err();
         quarantined.unwrap_or_else(|| Unavailable::not_written(Reason::Stopping)).into()
+    }
+
+    /// Whether the tasks still take something: a quarantine ends them.
+    pub(super) fn is_open(&self) -> bool {
+        !self.reads.is_closed()
+    }
+
+    /// Which file is, or was, open.
+    pub(super) fn identity(&self) -> Option<FileId> {
+        self.identity
     }
 
     /// What the tenant's members say of a user. Touches no file.
