@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
 /// What fails, and how. `fdatasync` beside `fsync`: which one SQLite calls depends on how it is compiled.
-const FAULTS: [(&str, &str); 14] = [
+const FAULTS: [(&str, &str); 15] = [
     ("fsync,fdatasync", "EIO"),
     ("pwrite64", "EIO"),
     ("pwrite64", "ENOSPC"),
@@ -22,6 +22,7 @@ const FAULTS: [(&str, &str); 14] = [
     ("openat", "EIO"),
     ("openat", "EMFILE"),
     ("mmap", "ENOMEM"),
+    ("pread64", "EIO"),
     ("renameat2", "EIO"),
     ("unlink", "EIO"),
     ("statx", "EIO"),
