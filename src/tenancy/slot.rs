@@ -93,11 +93,17 @@ impl Live {
     /// Remembers the failure of a try that took so long: the next one is made after a while.
     pub(super) fn fail(&mut self, error: OpenError, took: Duration) {
         let last = self.failed.as_ref().map(|failed| failed.backoff);
-        let backoff = if may_pass(&error) {
-            // To look for damage in a big file takes long, and others need the disk.
-            (took * 10).clamp(PASSING_BACKOFF, MAX_BACKOFF)
-        } else {
-            last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
+        let backoff = match &error {
+            OpenError::Unavailable(why) => match why.reason {
+                // Damage may pass too: SQLite calls it that when a read fails (`SQLITE_IOERR_CORRUPTFS` becomes
+                // `SQLITE_CORRUPT` in its virtual machine). To look for it in a big file takes long, and others need the disk.
+                Reason::Quarantined(Quarantine::Corrupt) => (took * 10).clamp(PASSING_BACKOFF, MAX_BACKOFF),
+                Reason::Quarantined(_) | Reason::Migration(_) => {
+                    last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
+                }
+                _ => PASSING_BACKOFF,
+            },
+            OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => PASSING_BACKOFF,
         };
         self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
     }
@@ -112,19 +118,6 @@ impl Live {
         self.db = Arc::downgrade(db);
         self.identity = db.identity();
         self.failed = None;
-    }
-}
-
-/// Whether a failed open may need nobody to put the tenant's file right. That also goes for damage: SQLite calls it that
-/// when a read fails (`SQLITE_IOERR_CORRUPTFS` becomes `SQLITE_CORRUPT` in its virtual machine).
-fn may_pass(error: &OpenError) -> bool {
-    match error {
-        OpenError::Unavailable(why) => match why.reason {
-            Reason::Quarantined(why) => why == Quarantine::Corrupt,
-            Reason::Migration(_) => false,
-            _ => true,
-        },
-        OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => true,
     }
 }
 
@@ -231,14 +224,16 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again_within_a_second_however_long_it_lasts() {
-        for reason in [Reason::Io, Reason::DiskFull, Reason::Quarantined(Quarantine::Corrupt)] {
-            assert_eq!(backoffs(&reason, Duration::from_millis(3)), [250; 7], "{reason}");
+        for reason in [Reason::Io, Reason::DiskFull] {
+            assert_eq!(backoffs(&reason, Duration::from_secs(2)), [250; 7], "{reason}");
         }
     }
 
     #[test]
-    fn a_try_that_takes_long_is_not_made_most_of_the_time() {
-        assert_eq!(backoffs(&Reason::Quarantined(Quarantine::Corrupt), Duration::from_secs(2)), [20_000; 7]);
+    fn damage_is_looked_for_at_most_a_tenth_of_the_time() {
+        let damage = Reason::Quarantined(Quarantine::Corrupt);
+        assert_eq!(backoffs(&damage, Duration::from_millis(3)), [250; 7]);
+        assert_eq!(backoffs(&damage, Duration::from_secs(2)), [20_000; 7]);
     }
 
     #[test]
