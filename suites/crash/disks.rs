@@ -18,10 +18,10 @@ use crate::Common;
 use crate::cell::{Cell, Launch};
 use crate::chance::Chance;
 use crate::heal::heal;
-use crate::kill::{Ledger, compare_all, read_copies, scratch};
+use crate::ledger::{Files, Ledger, scratch};
 use crate::replay::repeat;
 use crate::verdict::Verdict;
-use crate::workload::{Fate, Write, Writer, Written};
+use crate::workload::{Fate, Writer, Written};
 
 /// Tenants that are open while the disk is full.
 const WARM: [&str; 3] = ["warm0", "warm1", "warm2"];
@@ -187,7 +187,7 @@ async fn fill_and_free(
     chance: &mut Chance,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::default();
     let mut cell = launch.start().await?;
     for cycle in 0..cycles {
         let is_last = cycle + 1 == cycles;
@@ -197,15 +197,13 @@ async fn fill_and_free(
         for tenant in WARM.into_iter().chain([cold.as_str()]) {
             let (writes, after) = heal(&cell.client()?, tenant, &format!("{cycle}.free"), over).await?;
             figures.slowest_heal = figures.slowest_heal.max(after);
-            ledger.entry(tenant.to_owned()).or_default().extend(writes);
+            ledger.add(writes);
         }
         read_warm(&mut cell, COOLING, figures).await?;
         fill(&filler, volume)?;
         let written = write_to_a_full_disk(&mut cell, cycle, chance, figures).await?;
         figures.rejections += written.rejections;
-        for write in written.writes {
-            ledger.entry(write.tenant.clone()).or_default().push(write);
-        }
+        ledger.add(written.writes);
         figures.cycles += 1;
         if is_last {
             break;
@@ -215,20 +213,16 @@ async fn fill_and_free(
     cell.kill()?;
     fs::remove_file(volume.join("filler"))?;
 
-    let files = read_copies(&launch.tenants(), ledger.keys()).await?;
-    let verdict = compare_all(&files, &ledger, |_| true);
-    verdict.check()?;
-    figures.verdict += verdict;
-    for write in ledger.values().flatten() {
+    let files = Files::read(&launch.tenants(), ledger.tenants()).await?;
+    figures.verdict += files.compare(&ledger)?;
+    for write in ledger.writes() {
         figures.sent += 1;
         figures.acknowledged += usize::from(matches!(write.fate, Fate::Acknowledged(_)));
     }
     let cell = launch.start().await?;
-    let is_written =
-        |write: &Write| files.get(&write.tenant).is_some_and(|rows| rows.answers.contains(&write.request_id));
     // Not those that were refused: there were many, and the disk is small.
-    let chosen = ledger.values_mut().flatten().filter(|write| is_written(write));
-    let replays = repeat(&cell.client()?, chosen, is_written).await?;
+    let chosen = ledger.writes_mut().filter(|write| files.hold(write));
+    let replays = repeat(&cell.client()?, chosen, |write| files.hold(write)).await?;
     ensure!(
         replays.wrong.is_empty(),
         "{} replays are wrong: {:?}",
@@ -237,8 +231,7 @@ async fn fill_and_free(
     );
     figures.repeated += replays.sent;
     cell.stop()?;
-    let verdict = compare_all(&read_copies(&launch.tenants(), ledger.keys()).await?, &ledger, |_| true);
-    verdict.check()?;
+    figures.verdict += Files::read(&launch.tenants(), ledger.tenants()).await?.compare(&ledger)?;
     Ok(())
 }
 
@@ -322,10 +315,10 @@ async fn write_to_a_full_disk(
 async fn turn_read_only(launch: &Launch, work: &Path, volume: &Path) -> anyhow::Result<()> {
     let mut cell = launch.start().await?;
     let client = cell.client()?;
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::default();
     for tenant in WARM {
         let (writes, _) = heal(&client, tenant, "before", Instant::now()).await?;
-        ledger.insert(tenant.to_owned(), writes);
+        ledger.add(writes);
     }
     call("mount", &["-o", "remount,abort"], volume)?;
     let mut refused = 0;
@@ -337,7 +330,7 @@ async fn turn_read_only(launch: &Launch, work: &Path, volume: &Path) -> anyhow::
         let acknowledged = written.writes.iter().filter(|write| matches!(write.fate, Fate::Acknowledged(_)));
         ensure!(acknowledged.count() == 0, "a write to a read-only file system was acknowledged");
         refused += written.rejections;
-        ledger.entry(tenant.to_owned()).or_default().extend(written.writes);
+        ledger.add(written.writes);
         let list = client.get("/customers", Some(tenant)).await?;
         ensure!(list.status == 200, "a read answers {} {}", list.status, list.body);
     }
@@ -348,11 +341,10 @@ async fn turn_read_only(launch: &Launch, work: &Path, volume: &Path) -> anyhow::
     let cell = launch.start().await?;
     for tenant in WARM {
         let (writes, _) = heal(&cell.client()?, tenant, "after", Instant::now()).await?;
-        ledger.entry(tenant.to_owned()).or_default().extend(writes);
+        ledger.add(writes);
     }
     cell.stop()?;
-    let verdict = compare_all(&read_copies(&launch.tenants(), ledger.keys()).await?, &ledger, |_| true);
-    verdict.check()?;
+    let verdict = Files::read(&launch.tenants(), ledger.tenants()).await?.compare(&ledger)?;
     println!("disks: read-only: {refused} answers 423, reads answered; mounted again: {verdict}");
     Ok(())
 }

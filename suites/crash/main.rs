@@ -2,7 +2,7 @@
 //! binary, over HTTP, with what was promised kept outside of it.
 //!
 //! Each subcommand is one kind of end. All of them share the writers ([`workload`]), the reading of what is in a tenant's
-//! file ([`rows`]) and the comparison of the two ([`verdict`]).
+//! file ([`rows`]) and the comparison of the two ([`ledger`], [`verdict`]).
 
 #[path = "../../src/demo/chance.rs"]
 mod chance;
@@ -12,6 +12,7 @@ mod disks;
 mod heal;
 mod inject;
 mod kill;
+mod ledger;
 mod power;
 mod replay;
 mod rows;
