@@ -358,6 +358,9 @@ impl TenantCtx {
 
     async fn db_or_empty(&self) -> ApiResult<Arc<TenantDb>> {
         let tenants = &self.state.tenants;
-        Ok(tenants.find(self.tenant()).await?.unwrap_or_else(|| tenants.empty().clone()))
+        match tenants.find(self.tenant()).await? {
+            Some(db) => Ok(db),
+            None => Ok(tenants.empty().await?),
+        }
     }
 }

@@ -127,6 +127,9 @@ pub enum Reason {
     /// The cell is stopping.
     #[error("the cell is stopping")]
     Stopping,
+    /// A task of the tenant ended before its time: it panicked, or the process ends. The next request opens the tenant anew.
+    #[error("a task of the tenant has ended")]
+    TaskEnded,
 }
 
 /// Why a tenant's file must not be served.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
@@ -83,7 +84,7 @@ struct Inner {
     /// open, because requests keep forgotten tenants alive.
     places: Arc<Semaphore>,
     creations: Bucket,
-    empty: Arc<TenantDb>,
+    empty: AsyncMutex<Arc<TenantDb>>,
     claimed: Arc<Claimed>,
     stats: Arc<Stats>,
     stopping: AtomicBool,
@@ -96,7 +97,7 @@ impl Tenants {
     /// The template cannot be opened.
     pub(super) async fn new(opener: Opener, capacity: u64, settings: &Settings) -> anyhow::Result<Self> {
         let stats = Arc::<Stats>::default();
-        let empty = opener.open_template().await?;
+        let empty = opener.open_template().await.context("opening the template")?;
         let hot = Cache::builder()
             .max_capacity(capacity - spare_places(capacity))
             .time_to_idle(settings.idle)
@@ -112,7 +113,7 @@ impl Tenants {
             slots: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
             creations: Bucket::new(settings.create_burst, settings.create_per_minute),
-            empty: Arc::new(empty),
+            empty: AsyncMutex::new(Arc::new(empty)),
             claimed: Arc::new(Claimed::new(stats.clone())),
             stats,
             stopping: AtomicBool::new(false),
@@ -152,9 +153,15 @@ impl Tenants {
     }
 
     /// What a tenant that does not exist reads as.
-    #[must_use]
-    pub fn empty(&self) -> &Arc<TenantDb> {
-        &self.inner.empty
+    ///
+    /// # Errors
+    /// The template had to be opened anew and cannot be.
+    pub async fn empty(&self) -> Result<Arc<TenantDb>, Unavailable> {
+        let mut empty = self.inner.empty.lock().await;
+        if empty.has_ended() {
+            *empty = Arc::new(self.inner.opener.open_template().await?);
+        }
+        Ok(empty.clone())
     }
 
     /// What the map has done.
@@ -223,8 +230,7 @@ impl Inner {
     }
 
     async fn get(self: &Arc<Self>, tenant: &TenantId, create: bool) -> Result<Arc<TenantDb>, OpenError> {
-        let hot = self.hot.get(tenant).await.and_then(|entry| entry.db());
-        if let Some(db) = hot.filter(|db| db.is_open()) {
+        if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
             return Ok(db);
         }
         if self.stopping.load(Ordering::Acquire) {
@@ -247,7 +253,7 @@ impl Inner {
         // In a task of its own: a caller that goes away does not cancel it.
         let (this, tenant) = (self.clone(), tenant.clone());
         let opened = tokio::spawn(async move { this.open(tenant, slot, live, create).await }).await;
-        opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::Stopping).into()))
+        opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::TaskEnded).into()))
     }
 
     /// The tenant's slot; a new one only if there is a file, or one may be made.
@@ -332,6 +338,7 @@ impl Inner {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Unavailable::not_written(Reason::Stopping).into());
         }
+        failpoint!("tenant.claimed", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
         // To make a file takes a connection: not before there is a place for it.
         if !self.opener.exists(&tenant) {
             self.opener.create(&tenant).await?;
@@ -349,6 +356,7 @@ impl Inner {
         }
         let Opened { file, reader, migrated: _ } = opened;
         let db = TenantDb::start(&tenant, file, reader, &self.opener.shared, condition, claim);
+        failpoint!("tenant.started", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
         db.refresh_members().await.map_err(|error| match error {
             StoreError::Unavailable(why) => why,
             StoreError::Sql(error) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),

@@ -11,6 +11,9 @@
 //! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
 //! by a [`TenantDb`], and those only come from [`Tenants`].
 
+#[macro_use]
+mod failpoint;
+
 mod bucket;
 mod engine;
 mod error;

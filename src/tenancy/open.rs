@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -57,10 +56,11 @@ impl Opener {
     }
 
     /// What a tenant that does not exist reads as.
-    pub(super) async fn open_template(&self) -> anyhow::Result<TenantDb> {
+    pub(super) async fn open_template(&self) -> Result<TenantDb, Unavailable> {
         let path = self.template.path.clone();
         let reader = Connection::open(&path, Role::Immutable, self.shared.counters.clone()).await;
-        Ok(TenantDb::start_immutable(path, reader.context("opening the template")?, &self.shared))
+        let reader = reader.map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
+        Ok(TenantDb::start_immutable(path, reader, &self.shared))
     }
 
     /// The tenants whose files have a WAL beside them.
@@ -80,8 +80,11 @@ impl Opener {
         let made = async {
             let bytes = self.template.bytes.clone();
             let target = unfinished.clone();
+            failpoint!("create.begin", sqlx::Error::Io);
             blocking(move || write_new(&target, &bytes)).await?;
+            failpoint!("create.written", sqlx::Error::Io);
             name_tenant(&unfinished, tenant, self.shared.clock.now().millis()).await?;
+            failpoint!("create.named", sqlx::Error::Io);
             let (from, to) = (unfinished.clone(), path);
             blocking(move || publish(&from, &to)).await
         };
@@ -98,6 +101,7 @@ impl Opener {
         let path = self.path(tenant);
         check_file(&path, self.root.directory())?;
         let identity = file_identity(&path).map_err(cannot_open)?;
+        failpoint!("open.begin", |_| Unavailable::not_written(Reason::Io));
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
         let (version, is_wal) = match check_content(&mut reader, tenant, latest).await {
@@ -107,6 +111,7 @@ impl Opener {
                 return Err(why);
             }
         };
+        failpoint!("open.checked", |_| Unavailable::not_written(Reason::Io));
         let migrated = version < latest;
         if migrated || !is_wal {
             reader.close().await;
@@ -115,6 +120,7 @@ impl Opener {
             }
             if !is_wal {
                 // A copy made by `vacuum into`, say. Its reader and its writer would lock each other out.
+                failpoint!("open.use_wal", |_| Unavailable::not_written(Reason::Io));
                 schema::use_wal(&path)
                     .await
                     .map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
@@ -150,6 +156,7 @@ impl Opener {
     }
 
     async fn connect(&self, path: &Path) -> Result<Connection, Unavailable> {
+        failpoint!("reader.open", |_| Unavailable::not_written(Reason::Io));
         let opened = Connection::open(path, Role::Reader, self.shared.counters.clone()).await;
         opened.map_err(|error| match fault_of(&error) {
             Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
@@ -165,12 +172,16 @@ impl Opener {
             tracing::error!(%tenant, error = &error as &dyn std::error::Error, "no restore point: not migrating");
             Unavailable::not_written(Reason::CannotOpen(Arc::new(error)))
         };
+        failpoint!("migrate.begin", |_| Unavailable::not_written(Reason::Io));
         blocking(move || remove_if_there(&target)).await.map_err(failed)?;
         schema::copy(path, &restore_point).await.map_err(failed)?;
+        failpoint!("migrate.copied", |_| Unavailable::not_written(Reason::Io));
         schema::migrate(path).await.map_err(|error| {
             tracing::error!(%tenant, from, error = &error as &dyn std::error::Error, "migrating a tenant failed; its data is as it was");
             Unavailable::not_written(Reason::Migration(Arc::new(error)))
-        })
+        })?;
+        failpoint!("migrate.done", |_| Unavailable::not_written(Reason::Io));
+        Ok(())
     }
 }
 
@@ -251,11 +262,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the finished file durable and gives it its name, unless another file has it by now.
 fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
+    failpoint!("create.synced", |error| error);
     match move_new(from, to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return fs::remove_file(from),
         moved => moved?,
     }
-    sync_directory_of(to)
+    failpoint!("create.renamed", |error| error);
+    sync_directory_of(to)?;
+    failpoint!("create.durable", |error| error);
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -17,6 +17,8 @@ use crate::domain::TenantId;
 /// After an open that failed for a reason which may pass at any moment, such as a full disk, the next try is made after
 /// this long, however many have failed: the tenant must heal within a second.
 const PASSING_BACKOFF: Duration = Duration::from_millis(250);
+/// When the search for damage took longer than this, the next one waits ten times as long.
+const LONG_SEARCH: Duration = Duration::from_millis(500);
 /// After one that failed for a reason which somebody must see to, the next try is made after this long, then twice as
 /// long, up to the maximum.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -30,8 +32,11 @@ impl Entry {
         Arc::new(Self(Mutex::new(Some(db))))
     }
 
+    /// The tenant's connections; those whose task has ended are forgotten.
     pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ended = db.take_if(|db| db.has_ended());
+        db.clone()
     }
 
     pub(super) fn forget(&self) {
@@ -74,9 +79,9 @@ struct Failed {
 }
 
 impl Live {
-    /// The tenant, if somebody has it open.
+    /// The tenant's connections, if somebody has them.
     pub(super) fn db(&self) -> Option<Arc<TenantDb>> {
-        self.db.upgrade().filter(|db| db.is_open())
+        self.db.upgrade().filter(|db| !db.has_ended())
     }
 
     /// The failure that still stands, if one does.
@@ -97,7 +102,10 @@ impl Live {
             OpenError::Unavailable(why) => match why.reason {
                 // Damage may pass too: SQLite calls it that when a read fails (`SQLITE_IOERR_CORRUPTFS` becomes
                 // `SQLITE_CORRUPT` in its virtual machine). To look for it in a big file takes long, and others need the disk.
-                Reason::Quarantined(Quarantine::Corrupt) => (took * 10).clamp(PASSING_BACKOFF, MAX_BACKOFF),
+                Reason::Quarantined(Quarantine::Corrupt) if took > LONG_SEARCH => {
+                    (took * 10).min(MAX_BACKOFF)
+                }
+                Reason::Quarantined(Quarantine::Corrupt) => PASSING_BACKOFF,
                 Reason::Quarantined(_) | Reason::Migration(_) => {
                     last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
                 }
@@ -230,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_looked_for_at_most_a_tenth_of_the_time() {
+    fn a_long_search_for_damage_takes_at_most_a_tenth_of_the_time() {
         let damage = Reason::Quarantined(Quarantine::Corrupt);
-        assert_eq!(backoffs(&damage, Duration::from_millis(3)), [250; 7]);
+        assert_eq!(backoffs(&damage, Duration::from_millis(300)), [250; 7]);
         assert_eq!(backoffs(&damage, Duration::from_secs(2)), [20_000; 7]);
     }
 

@@ -205,17 +205,3 @@ async fn sixty_four_writers_share_their_commits() {
     assert!(statements < 3.0, "{statements} statements a POST");
     app.stop().await;
 }
-
-/// One client alone: a POST is one transaction of three hand-offs (begin with look-up, insert, ledger with commit).
-#[tokio::test]
-async fn a_lone_post_is_three_statements_and_one_commit() {
-    let app = TestApp::start().await;
-    app.tenant("acme").create_customer("first").await;
-    let (statements, commits) = (app.figure("statements").await, app.figure("write_commits").await);
-
-    app.tenant("acme").create_customer("second").await;
-
-    assert_eq!(app.figure("statements").await - statements, 3);
-    assert_eq!(app.figure("write_commits").await - commits, 1);
-    app.stop().await;
-}

@@ -42,6 +42,29 @@ async fn defaults_and_derived_fields_are_the_contracts() {
 }
 
 #[tokio::test]
+async fn a_range_of_close_dates_has_its_start_and_not_its_end_nor_deals_without_a_date() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    let customer = client.create_customer("华为").await;
+    for date in [json!(null), json!("2026-01-31"), json!("2026-02-01"), json!("2026-03-01")] {
+        deal(&client, json!({"customerId": customer, "expectedCloseDate": date})).await;
+    }
+    for (query, dates) in [
+        ("expectedCloseFrom=2026-02-01", vec!["2026-02-01", "2026-03-01"]),
+        ("expectedCloseTo=2026-03-01", vec!["2026-01-31", "2026-02-01"]),
+        ("expectedCloseFrom=2026-02-01&expectedCloseTo=2026-03-01", vec!["2026-02-01"]),
+    ] {
+        let list =
+            client.get(&format!("/opportunities?sort=expectedCloseDate&{query}")).await.expect(200).json();
+        let found: Vec<_> =
+            list["data"].as_array().expect("rows").iter().map(|deal| &deal["expectedCloseDate"]).collect();
+        assert_eq!(found, dates, "{query}");
+        assert_eq!(list["total"], dates.len(), "{query}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn stage_and_status_move_together() {
     let app = TestApp::start().await;
     let client = app.tenant("acme");

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::support::{Cell, Setup, add, file_of, ids, tenant};
+use crate::support::{Cell, Setup, add, file_of, ids, tenant, write_old};
 
 /// What a version-1 file of `acme` holds: a row in every table, every column of a customer filled.
 const ROWS_OF_1: &str = "
@@ -36,25 +35,6 @@ const ROWS_OF_2: &str = "
     insert into members (user_id, added_at) values ('zhang', 1000);
     update customers set deleted_with = 'c1' where id = 'c2';
 ";
-
-/// The file of `acme` as the cell of this schema version left it.
-async fn write_old(root: &Path, version: i64, rows: &[&'static str]) {
-    let file = file_of(root, "acme");
-    std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
-    let options = SqliteConnectOptions::new()
-        .filename(&file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
-    let mut connection = options.connect().await.expect("created");
-    let of_that_time = sqlx::migrate!().iter().filter(|known| known.version <= version).cloned().collect();
-    let migrator = Migrator::with_migrations(of_that_time);
-    migrator.run_direct(None, &mut connection, false).await.expect("migrated");
-    for rows in rows {
-        sqlx::raw_sql(*rows).execute(&mut connection).await.expect("inserted");
-    }
-    assert_eq!(user_version(&mut connection).await, version);
-    connection.close().await.expect("closed");
-}
 
 async fn user_version(connection: &mut SqliteConnection) -> i64 {
     sqlx::query_scalar("pragma user_version").fetch_one(connection).await.expect("a version")
@@ -125,8 +105,8 @@ async fn a_file_of_every_older_version_is_migrated_by_opening_it_with_its_data_i
     let fresh = fresh.stop().await;
     for (version, rows) in [(1, &[ROWS_OF_1][..]), (2, &[ROWS_OF_1, ROWS_OF_2])] {
         let directory = tempfile::tempdir().expect("a directory");
-        write_old(directory.path(), version, rows).await;
         let file = file_of(directory.path(), "acme");
+        write_old(&file, version, rows).await;
         let tables = tables_of(&file).await;
         let before = dump(&file, &tables).await;
 

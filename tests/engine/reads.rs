@@ -260,7 +260,7 @@ async fn a_full_queue_refuses_one_more() {
 async fn a_tenant_that_does_not_exist_reads_as_an_empty_one() {
     let cell = Cell::open().await;
     assert!(cell.tenants.find(&tenant("acme")).await.expect("found out").is_none());
-    let empty: Arc<TenantDb> = cell.tenants.empty().clone();
+    let empty: Arc<TenantDb> = cell.tenants.empty().await.expect("the template");
 
     assert_eq!(empty.read(count).await.expect("read"), 0);
     assert_eq!(point(&empty, "one").await.expect("read"), None);

@@ -14,8 +14,9 @@ use crm_cell::tenancy::{
     StoreError, Surroundings, TenantDb, Tenants, Unavailable, Write,
 };
 use futures_util::FutureExt;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow};
+use sqlx::{ConnectOptions as _, Connection as _, Row};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -68,7 +69,12 @@ impl Setup {
 
     /// Opens the data root in `directory`, which a cell may have used before.
     pub(crate) async fn open_at(self, directory: TempDir) -> Cell {
-        let root = DataRoot::open(directory.path(), PATIENCE).await.expect("a data root");
+        Cell { tenants: self.tenants_of(directory.path()).await, directory }
+    }
+
+    /// Opens the data root in `directory`, which belongs to somebody else.
+    pub(crate) async fn tenants_of(self, directory: &Path) -> Arc<Tenants> {
+        let root = DataRoot::open(directory, PATIENCE).await.expect("a data root");
         let capacity = Capacity { tenants: self.capacity, connections: 16, bound_by: Bound::Configured };
         let surroundings = Surroundings {
             clock: self.clock,
@@ -76,7 +82,7 @@ impl Setup {
             masking: Masking { email: false },
         };
         let tenants = Tenants::open(root, &self.storage, &self.tenants, capacity, surroundings).await;
-        Cell { tenants: Arc::new(tenants.expect("tenants")), directory }
+        Arc::new(tenants.expect("tenants"))
     }
 }
 
@@ -129,6 +135,26 @@ pub(crate) fn tenant(id: &str) -> TenantId {
 /// A tenant's file in a data root.
 pub(crate) fn file_of(root: &Path, id: &str) -> PathBuf {
     root.join("tenants").join(crm_cell::tenancy::file_name(&tenant(id)))
+}
+
+/// Writes a tenant's file as the cell of this schema version left it, with these rows.
+pub(crate) async fn write_old(file: &Path, version: i64, rows: &[&'static str]) {
+    std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    let mut connection = options.connect().await.expect("created");
+    let of_that_time = sqlx::migrate!().iter().filter(|known| known.version <= version).cloned().collect();
+    let migrator = Migrator::with_migrations(of_that_time);
+    migrator.run_direct(None, &mut connection, false).await.expect("migrated");
+    for rows in rows {
+        sqlx::raw_sql(*rows).execute(&mut connection).await.expect("inserted");
+    }
+    let written: i64 =
+        sqlx::query_scalar("pragma user_version").fetch_one(&mut connection).await.expect("a version");
+    assert_eq!(written, version);
+    connection.close().await.expect("closed");
 }
 
 /// `path` with `suffix` after its last character.

@@ -67,7 +67,9 @@ impl Connection {
         self.deadline.set(limit);
     }
 
-    pub(super) fn count_statement(&self) {
+    /// Counts a statement that is about to be sent, and tells the trace log: without its values, which may be personal data.
+    pub(super) fn count_statement(&self, sql: &str) {
+        tracing::trace!(sql, "statement");
         self.counters.statements.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -75,7 +75,8 @@ impl Group {
         let keep_after = shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
         write.changes.clear();
         write.prefix = Prefix::None;
-        write.connection().count_statement();
+        write.connection().count_statement(ledger::BEGIN);
+        failpoint!("group.begin", sqlx::Error::Io);
         let rows = sqlx::query(ledger::BEGIN).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
         for row in rows {
             let (key, stored) = ledger::stored_answer(&row)?;
@@ -155,6 +156,7 @@ impl Group {
         mark: usize,
         answer: Option<(IdempotencyKey, Box<RawValue>)>,
     ) -> Result<(), serde_json::Error> {
+        failpoint!("ledger.before", <serde_json::Error as serde::ser::Error>::custom);
         let (now, actor) = (write.now, write.actor.clone());
         for change in write.changes.split_off(mark) {
             self.entries.add_change(change, &actor, now, || write.new_id())?;
@@ -174,9 +176,9 @@ impl Group {
     /// Commits what there is, with its ledger entries.
     async fn finish(mut self, write: &mut Write, shared: &Shared) -> Verdicts {
         let undo_last = std::mem::replace(&mut write.prefix, Prefix::None) == Prefix::Rollback;
-        write.connection().count_statement();
         if !self.wrote && self.entries.size() == 0 {
             // Nothing to make durable: no commit, no sync.
+            write.connection().count_statement("rollback");
             return match sqlx::query("rollback").execute(write.raw()).await {
                 Ok(_) => self.settled(false, None),
                 Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
@@ -184,8 +186,15 @@ impl Group {
         }
         let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
         let commit = if undo_last { ledger::COMMIT_WITHOUT_LAST } else { ledger::COMMIT };
+        write.connection().count_statement(commit);
         let query = sqlx::query(commit).bind(journal).bind(outbox).bind(idempotency);
-        match query.execute(write.raw()).await {
+        let committed = async {
+            failpoint!("commit.before", sqlx::Error::Io);
+            let done = query.execute(write.raw()).await?;
+            failpoint!("commit.after", sqlx::Error::Io);
+            Ok::<_, sqlx::Error>(done)
+        };
+        match committed.await {
             Ok(_) => {
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&shared.counters.units, self.units);

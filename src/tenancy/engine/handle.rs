@@ -160,7 +160,7 @@ impl Read {
         }
         self.touched = true;
         self.unanswered = true;
-        self.connection.count_statement();
+        self.connection.count_statement(text);
         let prefix = std::mem::replace(&mut self.prefix, Prefix::None);
         self.carries_release = prefix == Prefix::Release;
         if prefix == Prefix::None {

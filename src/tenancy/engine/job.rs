@@ -67,7 +67,9 @@ where
                         Ok((Done { value, replayed: true }, None))
                     }
                     Turn::Run(write, keep) => {
+                        failpoint!("unit.begin", |error| StoreError::Sql(sqlx::Error::Io(error)));
                         let value = unit(write).await?;
+                        failpoint!("unit.after_business", |error| StoreError::Sql(sqlx::Error::Io(error)));
                         let response = keep.then(|| serde_json::value::to_raw_value(&value)).transpose()?;
                         Ok((Done { value, replayed: false }, response))
                     }

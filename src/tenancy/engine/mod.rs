@@ -119,7 +119,7 @@ pub struct TenantDb {
 
 impl TenantDb {
     /// Starts the tasks of a tenant whose file is open for reading. `claim` is dropped once both connections are closed.
-    pub(super) fn start<C: Send + 'static>(
+    pub(super) fn start<C: Send + Sync + 'static>(
         tenant: &TenantId,
         file: OpenFile,
         reader: Connection,
@@ -134,6 +134,15 @@ impl TenantDb {
         let common = Common { condition: condition.clone(), ..Common::default() };
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let reader = reader::run(jobs, file.clone(), reader, shared.clone(), common.clone(), reader_closed);
+        // Each task holds it: one that panics must not give the file away while the other has it open.
+        let claim = Arc::new(claim);
+        let reader = {
+            let claim = claim.clone();
+            async move {
+                reader.await;
+                drop(claim);
+            }
+        };
         tokio::spawn(reader.instrument(span.clone()));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
         let writer = writer::Writer::new(file, shared.clone(), common);
@@ -179,7 +188,7 @@ impl TenantDb {
     {
         self.condition.check()?;
         let Some(writes) = &self.writes else {
-            return Err(Unavailable::not_written(Reason::Stopping).into());
+            return Err(Unavailable::not_written(Reason::TaskEnded).into());
         };
         let running = key.as_ref().map(|key| self.running.enter(&key.key));
         let is_twin = running.as_ref().is_some_and(|running| running.is_twin);
@@ -188,7 +197,7 @@ impl TenantDb {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => self.gone(),
         })?;
-        let lost = || StoreError::from(Unavailable::unknown(Reason::Stopping));
+        let lost = || StoreError::from(Unavailable::unknown(Reason::TaskEnded));
         if is_twin {
             let waited = tokio::time::timeout(TWIN_WAIT, answer).await.map_err(|_| StoreError::InProgress)?;
             return waited.map_err(|_| lost())?;
@@ -219,7 +228,7 @@ impl TenantDb {
     {
         let (job, answer) = reader::unit_job(scope, unit);
         self.send_read(job)?;
-        answer.await.map_err(|_| Unavailable::not_written(Reason::Stopping))?
+        answer.await.map_err(|_| Unavailable::not_written(Reason::TaskEnded))?
     }
 
     /// Reads one record by its id; all point reads that wait together are answered by one statement.
@@ -229,7 +238,7 @@ impl TenantDb {
     pub async fn point_read<P: PointRead>(&self, id: String) -> Result<Option<P>, StoreError> {
         let (job, answer) = reader::point_job::<P>(id);
         self.send_read(job)?;
-        match answer.await.map_err(|_| Unavailable::not_written(Reason::Stopping))?? {
+        match answer.await.map_err(|_| Unavailable::not_written(Reason::TaskEnded))?? {
             Some(row) => Ok(Some(P::from_row(&row)?)),
             None => Ok(None),
         }
@@ -243,15 +252,16 @@ impl TenantDb {
         })
     }
 
-    /// Why a task takes nothing more: the tenant was quarantined a moment ago, or the process ends.
+    /// Why a task takes nothing more: the tenant was quarantined a moment ago, or the task panicked.
     fn gone(&self) -> StoreError {
         let quarantined = self.condition.check().err();
-        quarantined.unwrap_or_else(|| Unavailable::not_written(Reason::Stopping)).into()
+        quarantined.unwrap_or_else(|| Unavailable::not_written(Reason::TaskEnded)).into()
     }
 
-    /// Whether the tasks still take something: a quarantine ends them.
-    pub(super) fn is_open(&self) -> bool {
-        !self.reads.is_closed()
+    /// Whether a task has ended although the tenant is in use: it panicked, or the tenant was quarantined. It stays so; only
+    /// opening the tenant anew makes another.
+    pub(super) fn has_ended(&self) -> bool {
+        self.reads.is_closed() || self.writes.as_ref().is_some_and(mpsc::Sender::is_closed)
     }
 
     /// Which file is, or was, open.

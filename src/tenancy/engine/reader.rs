@@ -68,7 +68,11 @@ where
             }
             read.set_scope(scope);
             // The call is inside too: a function may panic before it returns its future.
-            let ran = AssertUnwindSafe(async { unit(&mut *read).await }).catch_unwind().await;
+            let ran = async {
+                failpoint!("read.begin", |error| StoreError::Sql(sqlx::Error::Io(error)));
+                unit(&mut *read).await
+            };
+            let ran = AssertUnwindSafe(ran).catch_unwind().await;
             let ran = ran.unwrap_or(Err(StoreError::Panicked));
             let _gone = answer.send(ran.map_err(|error| settle(error, read.fault())));
         }
@@ -99,7 +103,9 @@ pub(super) async fn run(
                 break;
             },
         }
+        gather(&mut jobs, &mut batch).await;
         let _held_by_this_batch = snapshots.lock().await;
+        failpoint!("reader.taken");
         if handle.is_none() {
             match file.connect(role, &shared.counters, &condition).await {
                 Ok(connection) => handle = Some(Read::new(connection)),
@@ -131,10 +137,28 @@ pub(super) async fn run(
             refuse(&mut batch, &why).await;
         }
     }
+    failpoint!("reader.close");
     if let Some(read) = handle {
         read.into_connection().close().await;
     }
     let _nobody_waits = closed.send(());
+}
+
+/// Lets the requests that are ready to run ask before the batch begins. Nobody waits: where nothing else is ready, this
+/// returns at once.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
+    loop {
+        let before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        if batch.len() == before || batch.len() >= BATCH {
+            return;
+        }
+    }
 }
 
 async fn refuse(batch: &mut Vec<Job>, why: &Unavailable) {
@@ -172,10 +196,14 @@ async fn answer_points_of(
     Counters::add(&shared.counters.point_reads, ids.len());
     shared.counters.point_batches.fetch_add(1, Ordering::Relaxed);
     let connection = read.connection();
-    connection.count_statement();
+    connection.count_statement(sql);
     connection.deadline().set(shared.settings.read_deadline);
     let ids = serde_json::Value::from(ids).to_string();
-    let rows = sqlx::query(sql).bind(ids).fetch_all(connection.raw()).await;
+    let rows = async {
+        failpoint!("points.before", sqlx::Error::Io);
+        sqlx::query(sql).bind(ids).fetch_all(connection.raw()).await
+    };
+    let rows = rows.await;
     connection.deadline().clear();
     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
     let mut fault = None;
@@ -223,7 +251,11 @@ async fn run_units(read: &mut Read, units: Vec<Job>, shared: &Shared) -> Option<
         fault = worse(fault, read.fault());
     }
     let snapshot_is_open = std::mem::replace(&mut read.prefix, Prefix::None) == Prefix::None;
-    if snapshot_is_open && let Err(error) = sqlx::query("commit").execute(read.raw()).await {
+    let end = async {
+        failpoint!("snapshot.end", sqlx::Error::Io);
+        sqlx::query("commit").execute(read.raw()).await
+    };
+    if snapshot_is_open && let Err(error) = end.await {
         fault = worse(fault, fault_of(&error).or(Some(Fault::Other)));
     }
     fault

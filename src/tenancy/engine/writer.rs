@@ -84,6 +84,7 @@ impl Writer {
                     if taken == 0 {
                         break;
                     }
+                    failpoint!("writer.taken");
                     while !group.is_empty() {
                         self.group(&mut group).await;
                     }
@@ -133,7 +134,13 @@ impl Writer {
         let Ok((write, _)) = self.ready().await else {
             return;
         };
-        match sqlx::query(CHECKPOINT).fetch_all(write.raw()).await {
+        let done = async {
+            failpoint!("checkpoint.before", sqlx::Error::Io);
+            let rows = sqlx::query(CHECKPOINT).fetch_all(write.raw()).await?;
+            failpoint!("checkpoint.after", sqlx::Error::Io);
+            Ok::<_, sqlx::Error>(rows)
+        };
+        match done.await {
             Ok(rows) if rows.get(1).and_then(|row| row.try_get(0).ok()) == Some(0_i64) => {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -160,10 +167,12 @@ impl Writer {
         };
         let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
             .bind(self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS)
-            .bind(i64::try_from(slice).unwrap_or(i64::MAX))
-            .execute(write.raw())
-            .await;
-        match forgotten {
+            .bind(i64::try_from(slice).unwrap_or(i64::MAX));
+        let forgotten = async {
+            failpoint!("answers.forget", sqlx::Error::Io);
+            forgotten.execute(write.raw()).await
+        };
+        match forgotten.await {
             Ok(done) => done.rows_affected() > 0,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "deleting old answers failed");
@@ -175,6 +184,7 @@ impl Writer {
 
     async fn close(&mut self) {
         if let Some(write) = self.write.take() {
+            failpoint!("writer.close");
             write.into_connection().close().await;
         }
     }
@@ -215,6 +225,7 @@ impl Writer {
         }
         // Looked at again: a commit into a file that was deleted meanwhile is no commit.
         let in_place = if answers.committed { self.file.check(&self.common.condition) } else { Ok(()) };
+        failpoint!("answer.before");
         for (answer, verdict) in answers.verdicts {
             answer(match &in_place {
                 Err(why) => verdict.and(Err(why.clone().but_unknown().into())),
@@ -239,6 +250,7 @@ impl Writer {
             Some(write) => write,
             None => {
                 let counters = &self.shared.counters;
+                failpoint!("writer.open", |_| Unavailable::not_written(super::Reason::Io));
                 let connection = self.file.connect(Role::Writer, counters, &self.common.condition).await?;
                 Write::new(Read::new(connection), &self.shared)
             }

@@ -4,5 +4,5 @@ mod callers;
 mod document;
 mod examples;
 mod requests;
-mod table;
-mod world;
+pub mod table;
+pub mod world;

@@ -1,0 +1,156 @@
+//! How SQLite runs every statement that requests make, in a file without statistics: what a tenant's file always is.
+
+mod lists;
+mod plan;
+mod statements;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use sqlx::Connection as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use self::lists::lists;
+use self::plan::{Cost, costs, plan};
+use self::statements::Statements;
+use crate::battery::table::{Kind, TABLE};
+use crate::battery::world::World;
+use crate::support::db_open;
+
+const SORTS: &[Cost] = &[Cost::Sorts];
+const WALKS: &[Cost] = &[Cost::Walks];
+const WALKS_AND_COUNTS: &[Cost] = &[Cost::Walks, Cost::Counts];
+
+/// What a list costs that is narrowed so, beyond the rows of its page; and why that is accepted. `scope`: the caller's own
+/// rows.
+const ACCEPTED: &[(&str, &[Cost], &[&str])] = &[
+    // No index begins with these columns: they have few values, or are rarely asked for. The index of the order is walked
+    // to the end of the page, and some index to count.
+    ("/customers", WALKS_AND_COUNTS, &["industry", "level", "lifecycle", "region", "source", "status"]),
+    ("/contacts", WALKS_AND_COUNTS, &["department", "isPrimary", "role"]),
+    ("/opportunities", WALKS_AND_COUNTS, &["currency", "status"]),
+    ("/follow-ups", WALKS_AND_COUNTS, &["followUpType"]),
+    ("/audit-logs", WALKS_AND_COUNTS, &["from", "to", "resourceType"]),
+    // A range of one column in the order of another.
+    ("/customers", WALKS, &["createdFrom", "createdTo", "updatedFrom", "updatedTo"]),
+    ("/contacts", WALKS, &["createdFrom", "createdTo", "updatedFrom", "updatedTo"]),
+    ("/opportunities", WALKS, &["createdFrom", "createdTo", "updatedFrom", "updatedTo"]),
+    ("/opportunities", WALKS, &["expectedCloseFrom", "expectedCloseTo"]),
+    ("/follow-ups", WALKS, &["createdFrom", "createdTo", "updatedFrom", "updatedTo"]),
+    ("/follow-ups", WALKS, &["occurredFrom", "occurredTo"]),
+    // The rows of one owner, parent or stage, in another order than their index has: all of them are read and sorted.
+    ("/customers", SORTS, &["ownerId", "scope"]),
+    ("/contacts", SORTS, &["ownerId", "customerId"]),
+    ("/opportunities", SORTS, &["ownerId", "scope", "customerId", "stage"]),
+    ("/follow-ups", SORTS, &["ownerId", "customerId", "opportunityId", "contactId"]),
+    // One's own are also those that hang on one's own customers and deals: no index holds them.
+    ("/contacts", WALKS_AND_COUNTS, &["scope"]),
+    ("/follow-ups", WALKS_AND_COUNTS, &["scope"]),
+    // Merged from four tables: at most what was deleted in 30 days.
+    ("/trash", SORTS, &[NOTHING, "scope", "resourceType"]),
+    // Not narrowed: the rows before the page are passed, and those that are counted, up to the limit of the count.
+    ("/customers", WALKS_AND_COUNTS, &[NOTHING]),
+    ("/contacts", WALKS_AND_COUNTS, &[NOTHING]),
+    ("/opportunities", WALKS_AND_COUNTS, &[NOTHING]),
+    ("/follow-ups", WALKS_AND_COUNTS, &[NOTHING]),
+    ("/audit-logs", WALKS_AND_COUNTS, &[NOTHING]),
+];
+
+/// A list that is not narrowed.
+const NOTHING: &str = "all";
+
+/// Statements that read a whole table, and why that is accepted.
+const WHOLE: &[&str] = &[
+    "select user_id from members", // a handful of rows, when the tenant is opened
+];
+
+/// What is accepted of a list that is narrowed by this.
+fn accepted(list: &str, narrowed_by: &str) -> impl Iterator<Item = Cost> {
+    let of_this = ACCEPTED.iter().filter(move |(path, _, by)| *path == list && by.contains(&narrowed_by));
+    of_this.flat_map(|(_, costs, _)| *costs).copied()
+}
+
+#[tokio::test]
+async fn every_list_is_read_through_an_index_in_its_order_or_is_a_known_exception() {
+    let sent = Statements::default();
+    let _of_this_test = tracing::subscriber::set_default(tracing_subscriber::registry().with(sent.clone()));
+    let world = World::new().await;
+    let manager = world.caller("acme", "admin");
+    let mut asked = Vec::new();
+    for list in lists(&world, &manager).await {
+        for request in list.requests(&manager).await {
+            sent.take();
+            manager.get(&request.path).await.expect(200);
+            asked.push((request, sent.take()));
+        }
+    }
+    let directory = world.app.stop().await;
+
+    let mut file = db_open(directory.path(), "acme").await;
+    let (mut unknown, mut met, mut statements) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+    for (request, of_request) in asked {
+        let narrowed_by = request.narrowed_by.iter().map(String::as_str);
+        let accepted: BTreeSet<Cost> = narrowed_by.flat_map(|by| accepted(request.list, by)).collect();
+        assert!(!of_request.is_empty(), "{} sent nothing", request.path);
+        for statement in of_request {
+            if !statements.contains_key(&statement) {
+                statements.insert(statement.clone(), plan(&mut file, &statement).await);
+            }
+            let plan = &statements[&statement];
+            for cost in costs(&statement, plan) {
+                match request.narrowed_by.as_slice() {
+                    [by] if accepted.contains(&cost) => _ = met.insert((request.list, by.clone(), cost)),
+                    _ if accepted.contains(&cost) => {}
+                    _ => unknown.push(format!("{}: {cost:?}\n    {statement}\n    {plan:#?}", request.path)),
+                }
+            }
+        }
+    }
+    file.close().await.expect("closed");
+    println!("{} statements", statements.len());
+    assert!(statements.len() > 500, "too few to be every list: {}", statements.len());
+    assert!(unknown.is_empty(), "{} are not accepted:\n{}", unknown.len(), unknown.join("\n"));
+    let listed = ACCEPTED.iter().flat_map(|(list, costs, by)| {
+        by.iter().flat_map(|by| costs.iter().map(|cost| (*list, (*by).to_owned(), *cost)))
+    });
+    let stale: Vec<_> = listed.filter(|exception| !met.contains(exception)).collect();
+    assert!(stale.is_empty(), "no request needs these exceptions any more: {stale:?}");
+}
+
+#[tokio::test]
+async fn no_other_operation_reads_more_than_it_needs() {
+    let sent = Statements::default();
+    let _of_this_test = tracing::subscriber::set_default(tracing_subscriber::registry().with(sent.clone()));
+    let world = World::new().await; // creates and deletes
+    let manager = world.caller("acme", "admin");
+    let claims = json!({"sub": "tester", "tenantId": "acme", "dataScope": "self", "exp": 4_000_000_000_u64});
+    let confined = world.claims(&claims);
+    for kind in [Kind::Get, Kind::Update, Kind::Create, Kind::Delete, Kind::Action] {
+        for row in TABLE.iter().filter(|row| row.kind == kind) {
+            if row.reads() {
+                world.good(&confined, row).await;
+            }
+            let answer = world.good(&manager, row).await;
+            assert!(answer.status.is_success(), "{}: {}", row.operation, answer.text);
+        }
+    }
+    let customer = world.fill("/customers/{customer}");
+    manager.patch(&customer, &json!({"level": "B"})).await.expect(200);
+    let merged = json!({"region": "华东", "baseVersion": 2});
+    manager.patch(&customer, &merged).await.expect(200);
+    let statements = sent.take();
+    let directory = world.app.stop().await;
+
+    assert!(statements.len() > 40, "too few to be every operation: {}", statements.len());
+    let mut file = db_open(directory.path(), "acme").await;
+    for statement in statements {
+        let plan = plan(&mut file, &statement).await;
+        let is_accepted = WHOLE.contains(&statement.as_str());
+        assert_eq!(
+            costs(&statement, &plan),
+            is_accepted.then_some(Cost::Scans).into_iter().collect(),
+            "{statement}\n{plan:#?}"
+        );
+    }
+    file.close().await.expect("closed");
+}
