@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bucket::Bucket;
-use super::engine::{Counters, TenantDb};
+use super::engine::{Counters, FileId, TenantDb};
 use super::error::{Reason, StoreError, Unavailable};
 use super::open::{Opened, Opener};
 use super::slot::{Claim, Claimed, Entry, Live, Slot};
@@ -240,7 +240,7 @@ impl Inner {
         let Some(slot) = self.slot(tenant, create) else {
             return Err(OpenError::Unknown);
         };
-        slot.condition.check()?;
+        slot.check()?;
         let live = slot.live.clone().lock_owned().await;
         if let Some(db) = live.db() {
             self.stats.revivals.fetch_add(1, Ordering::Relaxed);
@@ -290,7 +290,8 @@ impl Inner {
         mut live: OwnedMutexGuard<Live>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
-        let opened = self.try_open(tenant.clone(), slot, create).await;
+        let begun = Instant::now();
+        let opened = self.try_open(tenant.clone(), slot, live.identity, create).await;
         match opened {
             Ok(db) => {
                 live.succeed(&db);
@@ -307,7 +308,7 @@ impl Inner {
                 {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%tenant, %error, "opening a tenant failed");
-                    live.fail(error.clone());
+                    live.fail(error.clone(), begun.elapsed());
                 }
                 Err(error)
             }
@@ -318,6 +319,7 @@ impl Inner {
         &self,
         tenant: TenantId,
         slot: Arc<Slot>,
+        last: Option<FileId>,
         create: bool,
     ) -> Result<Arc<TenantDb>, OpenError> {
         let file = slot.claim_file().await?;
@@ -341,6 +343,11 @@ impl Inner {
         if !self.opener.exists(&tenant) {
             self.opener.create(&tenant).await?;
             self.stats.creations.fetch_add(1, Ordering::Relaxed);
+        }
+        if condition.check().is_err() {
+            self.opener.check_damage(&tenant, last).await?;
+            tracing::warn!(%tenant, "the file is whole: a read had failed. The quarantine is over");
+            condition.lift();
         }
         let opened = self.opener.open(&tenant).await?;
         self.stats.opens.fetch_add(1, Ordering::Relaxed);

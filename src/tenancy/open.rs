@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::engine::{
-    Connection, Fault, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
+    Connection, Fault, FileId, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
 use super::files::{move_new, sync_directory_of};
@@ -128,6 +128,31 @@ impl Opener {
             reader = self.connect(&path).await?;
         }
         Ok(Opened { file: OpenFile { path, identity }, reader, migrated })
+    }
+
+    /// Looks again at a file that was taken for damaged while it was open. It must be the same one: the WAL beside it would
+    /// be replayed into any other.
+    ///
+    /// # Errors
+    /// It is damaged, or that cannot be told now, or not soon enough.
+    pub(super) async fn check_damage(
+        &self,
+        tenant: &TenantId,
+        last: Option<FileId>,
+    ) -> Result<(), Unavailable> {
+        let path = self.path(tenant);
+        if last.is_none() || file_identity(&path).map_err(cannot_open)? != last {
+            return Err(quarantined(Quarantine::Corrupt));
+        }
+        let mut reader = self.connect(&path).await?;
+        reader.abort_after(self.shared.settings.read_deadline);
+        let found: Result<Vec<String>, _> =
+            sqlx::query_scalar("pragma integrity_check(1)").fetch_all(reader.raw()).await;
+        reader.close().await;
+        match found.as_deref() {
+            Ok([only]) if only == "ok" => Ok(()),
+            _ => Err(quarantined(Quarantine::Corrupt)),
+        }
     }
 
     async fn connect(&self, path: &Path) -> Result<Connection, Unavailable> {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::fs::statvfs;
 
 use super::{files, location};
 use crate::domain::TenantId;
 
 /// How often a starting cell tries `LOCK` again.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// Bytes of a file system's block, at least.
+const SMALLEST_BLOCK: u64 = 4096;
 
 /// The lock on a data root, released when the last holder drops it. Every open tenant holds it: the next cell must not
 /// start while a request of this one still writes.
@@ -42,9 +45,13 @@ impl DataRoot {
     /// Creates the directory and its parts where they are missing, and takes `LOCK`, waiting for at most `wait`.
     ///
     /// # Errors
-    /// The directory cannot be made or written, or another process holds `LOCK` (the message says which).
+    /// The directory cannot be made or written, its file system has blocks that are too small, or another process holds
+    /// `LOCK` (the message says which).
     pub async fn open(directory: &Path, wait: Duration) -> anyhow::Result<Self> {
         make_directory(directory)?;
+        let volume = statvfs(directory)
+            .with_context(|| format!("cannot look at the file system of {}", directory.display()))?;
+        check_blocks(directory, volume.f_bsize)?;
         let lock = lock(&directory.join("LOCK"), wait).await?;
         let root = Self { directory: directory.to_owned(), lock: Arc::new(Lock { _file: lock }) };
         for part in ["tenants", "copies", "incoming", "backups", "trash"] {
@@ -138,6 +145,20 @@ fn make_directory(path: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// Refuses file systems with blocks smaller than a page of memory. SQLite writes one byte of each page of a WAL's index
+/// before it maps it; with smaller blocks that leaves holes, and when a full disk has no block for one, touching it ends the
+/// process (SIGBUS).
+fn check_blocks(directory: &Path, block: u64) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        block >= SMALLEST_BLOCK,
+        "the file system of {} has blocks of {block} bytes, and a full disk could then end the process: make it with \
+         blocks of {SMALLEST_BLOCK} bytes or more (mkfs.ext4 -b {SMALLEST_BLOCK}), or name a data root on another one in \
+         CRM_DATABASE_URL",
+        directory.display()
+    );
+    Ok(())
+}
+
 /// Takes the lock, waiting for a stopping cell to release it: an upgrade starts the new one while the old one drains.
 async fn lock(path: &Path, wait: Duration) -> anyhow::Result<File> {
     let mut file = OpenOptions::new()
@@ -201,5 +222,21 @@ fn holder(file: &mut File) -> String {
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That a cell asks the file system is shown by `suites/crash/run disks`, which mounts one.
+    #[test]
+    fn a_file_system_with_small_blocks_is_refused_with_what_to_do() {
+        let directory = Path::new("/data/crm");
+        check_blocks(directory, 4096).expect("large enough");
+        let refused = check_blocks(directory, 1024).expect_err("too small").to_string();
+        for part in ["/data/crm", "1024", "mkfs.ext4 -b 4096", "CRM_DATABASE_URL"] {
+            assert!(refused.contains(part), "{refused}");
+        }
     }
 }

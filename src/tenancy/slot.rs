@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::engine::{Condition, TenantDb};
-use super::error::{Reason, Unavailable};
+use super::engine::{Condition, FileId, TenantDb};
+use super::error::{Quarantine, Reason, Unavailable};
 use super::map::{OpenError, Stats};
 use super::root::Lock;
 use crate::domain::TenantId;
@@ -17,6 +17,8 @@ use crate::domain::TenantId;
 /// After an open that failed for a reason which may pass at any moment, such as a full disk, the next try is made after
 /// this long, however many have failed: the tenant must heal within a second.
 const PASSING_BACKOFF: Duration = Duration::from_millis(250);
+/// When the search for damage took longer than this, the next one waits ten times as long.
+const LONG_SEARCH: Duration = Duration::from_millis(500);
 /// After one that failed for a reason which somebody must see to, the next try is made after this long, then twice as
 /// long, up to the maximum.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -64,6 +66,8 @@ impl Default for FilePermit {
 #[derive(Default)]
 pub(super) struct Live {
     db: Weak<TenantDb>,
+    /// Which file was open last.
+    pub(super) identity: Option<FileId>,
     failed: Option<Failed>,
 }
 
@@ -91,13 +95,23 @@ impl Live {
         matches!(error, Some(OpenError::Unavailable(Unavailable { reason: Reason::Quarantined(_), .. })))
     }
 
-    /// Remembers a failure: the next try is made after a while.
-    pub(super) fn fail(&mut self, error: OpenError) {
+    /// Remembers the failure of a try that took so long: the next one is made after a while.
+    pub(super) fn fail(&mut self, error: OpenError, took: Duration) {
         let last = self.failed.as_ref().map(|failed| failed.backoff);
-        let backoff = if may_pass(&error) {
-            PASSING_BACKOFF
-        } else {
-            last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
+        let backoff = match &error {
+            OpenError::Unavailable(why) => match why.reason {
+                // Damage may pass too: SQLite calls it that when a read fails (`SQLITE_IOERR_CORRUPTFS` becomes
+                // `SQLITE_CORRUPT` in its virtual machine). To look for it in a big file takes long, and others need the disk.
+                Reason::Quarantined(Quarantine::Corrupt) if took > LONG_SEARCH => {
+                    (took * 10).min(MAX_BACKOFF)
+                }
+                Reason::Quarantined(Quarantine::Corrupt) => PASSING_BACKOFF,
+                Reason::Quarantined(_) | Reason::Migration(_) => {
+                    last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
+                }
+                _ => PASSING_BACKOFF,
+            },
+            OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => PASSING_BACKOFF,
         };
         self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
     }
@@ -110,19 +124,20 @@ impl Live {
     /// Remembers that the tenant is open.
     pub(super) fn succeed(&mut self, db: &Arc<TenantDb>) {
         self.db = Arc::downgrade(db);
+        self.identity = db.identity();
         self.failed = None;
     }
 }
 
-/// Whether a failed open needs nobody to put the tenant's file right.
-fn may_pass(error: &OpenError) -> bool {
-    match error {
-        OpenError::Unavailable(why) => !matches!(why.reason, Reason::Quarantined(_) | Reason::Migration(_)),
-        OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => true,
-    }
-}
-
 impl Slot {
+    /// Whether the tenant may be opened. After damage was met it may: to look at the file again.
+    pub(super) fn check(&self) -> Result<(), Unavailable> {
+        self.condition.check().or_else(|why| match why.reason {
+            Reason::Quarantined(Quarantine::Corrupt) => Ok(()),
+            _ => Err(why),
+        })
+    }
+
     /// Waits until the last user of the file has closed it.
     pub(super) async fn claim_file(&self) -> Result<OwnedSemaphorePermit, OpenError> {
         self.file.0.clone().acquire_owned().await.map_err(|_| OpenError::Overloaded)
@@ -205,12 +220,11 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenancy::error::Quarantine;
 
-    fn backoffs(reason: &Reason) -> Vec<u128> {
+    fn backoffs(reason: &Reason, took: Duration) -> Vec<u128> {
         let mut live = Live::default();
         let fail = |_| {
-            live.fail(Unavailable::not_written(reason.clone()).into());
+            live.fail(Unavailable::not_written(reason.clone()).into(), took);
             live.failed.as_ref().expect("remembered").backoff.as_millis()
         };
         (0..7).map(fail).collect()
@@ -219,13 +233,21 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_within_a_second_however_long_it_lasts() {
         for reason in [Reason::Io, Reason::DiskFull] {
-            assert_eq!(backoffs(&reason), [250; 7], "{reason}");
+            assert_eq!(backoffs(&reason, Duration::from_secs(2)), [250; 7], "{reason}");
         }
     }
 
     #[test]
+    fn a_long_search_for_damage_takes_at_most_a_tenth_of_the_time() {
+        let damage = Reason::Quarantined(Quarantine::Corrupt);
+        assert_eq!(backoffs(&damage, Duration::from_millis(300)), [250; 7]);
+        assert_eq!(backoffs(&damage, Duration::from_secs(2)), [20_000; 7]);
+    }
+
+    #[test]
     fn what_somebody_must_see_to_is_tried_again_ever_more_rarely() {
-        let refused = Reason::Quarantined(Quarantine::Corrupt);
-        assert_eq!(backoffs(&refused), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        let refused = Reason::Quarantined(Quarantine::Foreign);
+        let backoffs = backoffs(&refused, Duration::ZERO);
+        assert_eq!(backoffs, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
     }
 }

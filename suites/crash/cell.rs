@@ -16,8 +16,9 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
-    /// Its working directory: `cell.log` lies there, and the data root `crm_cell` unless `variables` name another one.
+    /// Its working directory: `cell.log` lies there.
     pub(crate) directory: PathBuf,
+    root: PathBuf,
     pub(crate) variables: Vec<(&'static str, String)>,
     /// A program, with its arguments, that runs the cell: strace.
     pub(crate) under: Vec<OsString>,
@@ -36,7 +37,13 @@ pub(crate) struct Cell {
 
 impl Launch {
     pub(crate) fn new(binary: &Path, directory: &Path) -> Self {
-        Self { binary: binary.into(), directory: directory.into(), variables: Vec::new(), under: Vec::new() }
+        Self {
+            binary: binary.into(),
+            directory: directory.into(),
+            root: directory.join("crm_cell"),
+            variables: Vec::new(),
+            under: Vec::new(),
+        }
     }
 
     /// Sets a configuration variable.
@@ -45,9 +52,16 @@ impl Launch {
         self
     }
 
+    /// Puts the data root elsewhere than into `crm_cell` below the working directory.
+    pub(crate) fn rooted(mut self, root: &Path) -> Self {
+        self.root = root.to_owned();
+        let url = format!("sqlite:///{}.db", root.display());
+        self.with("CRM_DATABASE_URL", &url)
+    }
+
     /// The tenants' files.
     pub(crate) fn tenants(&self) -> PathBuf {
-        self.directory.join("crm_cell/tenants")
+        self.root.join("tenants")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -125,8 +139,21 @@ impl Cell {
         Client::new(&self.base)
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Whether the process lives.
     fn lives(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Fails, with how it ended, unless the process lives.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the cell ended: {status}"),
+            None => Ok(()),
+        }
     }
 
     /// SIGKILL: no destructor runs, nothing is flushed.

@@ -1,24 +1,22 @@
 //! S1: SIGKILL at a random moment while clients write; what they were told is held against the files and against a cell
 //! started anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use tempfile::TempDir;
 
 use crate::Common;
 use crate::cell::{Cell, Client, Launch};
 use crate::chance::Chance;
+use crate::ledger::{Files, Ledger};
 use crate::replay::repeat;
-use crate::rows::{self, Rows};
-use crate::verdict::{Verdict, compare};
-use crate::workload::{Fate, Write, Writer, Written};
+use crate::verdict::Verdict;
+use crate::workload::{Fate, Writer, Written};
 
 const TENANTS: usize = 8;
 const WRITERS: usize = 4;
@@ -50,9 +48,6 @@ struct Figures {
     verdict: Verdict,
     ready_ms: Vec<u128>,
 }
-
-/// The writes to each tenant, in the order of each writer.
-type Ledger = BTreeMap<String, Vec<Write>>;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (binary, seed) = (options.common.binary()?, options.common.seed());
@@ -98,7 +93,7 @@ async fn one_root(
     chance: &mut Chance,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::default();
     let mut cell = restart(launch, chance).await?;
     for round in 0..kills {
         let written = write_and_kill(cell, round, chance).await?;
@@ -109,14 +104,10 @@ async fn one_root(
             written.writes.iter().filter(|write| matches!(write.fate, Fate::Acknowledged(_))).count();
         let fresh: Vec<String> = written.writes.iter().map(|write| write.request_id.clone()).collect();
         let touched: BTreeSet<String> = written.writes.iter().map(|write| write.tenant.clone()).collect();
-        for write in written.writes {
-            ledger.entry(write.tenant.clone()).or_default().push(write);
-        }
+        ledger.add(written.writes);
 
-        let files = read_copies(&launch.tenants(), &touched).await?;
-        let verdict = compare_all(&files, &ledger, |tenant| touched.contains(tenant));
-        verdict.check()?;
-        figures.verdict += verdict;
+        let files = Files::read(&launch.tenants(), &touched).await?;
+        figures.verdict += files.compare(&ledger)?;
 
         if chance.percent(30) {
             let mut child = launch.spawn()?;
@@ -128,22 +119,16 @@ async fn one_root(
         }
         cell = restart(launch, chance).await?;
         figures.ready_ms.push(cell.ready_after.as_millis());
-        let is_written = |write: &Write| {
-            files.get(&write.tenant).is_some_and(|rows| rows.answers.contains(&write.request_id))
-        };
-        replay_round(&cell.client()?, &mut ledger, &fresh, is_written, chance, figures).await?;
+        replay_round(&cell.client()?, &mut ledger, &fresh, &files, chance, figures).await?;
     }
-    figures.tenants += ledger.len();
+    figures.tenants += ledger.tenants().count();
     cell.stop()?;
     let names =
         fs::read_dir(launch.tenants())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names = names.collect::<std::io::Result<Vec<_>>>()?;
     let stray: Vec<_> = names.iter().filter(|name| !name.ends_with(".db")).collect();
     ensure!(stray.is_empty(), "left after a clean stop: {stray:?}");
-    let files = read_copies(&launch.tenants(), ledger.keys()).await?;
-    let verdict = compare_all(&files, &ledger, |_| true);
-    verdict.check()?;
-    figures.verdict += verdict;
+    figures.verdict += Files::read(&launch.tenants(), ledger.tenants()).await?.compare(&ledger)?;
     Ok(())
 }
 
@@ -192,51 +177,9 @@ async fn write_and_kill(cell: Cell, round: usize, chance: &mut Chance) -> anyhow
     cell.kill()?;
     let mut all = Written::default();
     for task in tasks {
-        let written = task.await?;
-        all.writes.extend(written.writes);
-        all.wrong.extend(written.wrong);
+        all += task.await?;
     }
     Ok(all)
-}
-
-/// What the files of these tenants hold, by tenant; one without a file is not in it.
-async fn read_copies<'t>(
-    directory: &Path,
-    tenants: impl IntoIterator<Item = &'t String>,
-) -> anyhow::Result<BTreeMap<String, Rows>> {
-    let scratch = scratch()?;
-    let mut files = BTreeMap::new();
-    for tenant in tenants {
-        rows::copy(directory, tenant, scratch.path())?;
-        let path = scratch.path().join(format!("{tenant}.db"));
-        if path.exists() {
-            let rows = Rows::read(&path, tenant).await.with_context(|| format!("the file of {tenant}"))?;
-            files.insert(tenant.clone(), rows);
-        }
-    }
-    Ok(files)
-}
-
-/// A directory in memory, if there is such a thing: what lies there is thrown away.
-pub(crate) fn scratch() -> std::io::Result<TempDir> {
-    let mut name = tempfile::Builder::new();
-    name.prefix("crash-");
-    name.tempdir_in("/dev/shm").or_else(|_| name.tempdir())
-}
-
-fn compare_all(
-    files: &BTreeMap<String, Rows>,
-    ledger: &Ledger,
-    is_meant: impl Fn(&String) -> bool,
-) -> Verdict {
-    let mut verdict = Verdict::default();
-    let nothing = Rows::default();
-    for (tenant, writes) in ledger.iter().filter(|(tenant, _)| is_meant(tenant)) {
-        let writes: Vec<_> = writes.iter().collect();
-        let rows = files.get(tenant).unwrap_or(&nothing);
-        verdict += compare(rows, &writes, |write| matches!(write.fate, Fate::Acknowledged(_)));
-    }
-    verdict
 }
 
 /// Repeats the writes of the last round and some older ones.
@@ -244,21 +187,20 @@ async fn replay_round(
     client: &Client,
     ledger: &mut Ledger,
     fresh: &[String],
-    is_written: impl Fn(&Write) -> bool,
+    files: &Files,
     chance: &mut Chance,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let fresh: HashSet<&str> = fresh.iter().map(String::as_str).collect();
-    let total = ledger.values().map(Vec::len).sum::<usize>();
+    let total = ledger.writes().count();
     let old = OLD_REPLAYS * 10_000 / i64::try_from(total.max(1)).unwrap_or(i64::MAX);
     let chosen = ledger
-        .values_mut()
-        .flatten()
+        .writes_mut()
         .filter(|write| fresh.contains(write.request_id.as_str()) || chance.between(0, 9_999) < old);
-    let mut chosen: Vec<_> = chosen.collect();
+    let chosen: Vec<_> = chosen.collect();
     figures.unknown_but_written +=
-        chosen.iter().filter(|write| write.fate == Fate::Unknown && is_written(write)).count();
-    let replays = repeat(client, chosen.drain(..), is_written).await?;
+        chosen.iter().filter(|write| write.fate == Fate::Unknown && files.hold(write)).count();
+    let replays = repeat(client, chosen, |write| files.hold(write)).await?;
     figures.replays += replays.sent;
     figures.wrong_replays += replays.wrong.len();
     ensure!(

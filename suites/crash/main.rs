@@ -2,13 +2,17 @@
 //! binary, over HTTP, with what was promised kept outside of it.
 //!
 //! Each subcommand is one kind of end. All of them share the writers ([`workload`]), the reading of what is in a tenant's
-//! file ([`rows`]) and the comparison of the two ([`verdict`]).
+//! file ([`rows`]) and the comparison of the two ([`ledger`], [`verdict`]).
 
 #[path = "../../src/demo/chance.rs"]
 mod chance;
 
 mod cell;
+mod disks;
+mod heal;
+mod inject;
 mod kill;
+mod ledger;
 mod power;
 mod replay;
 mod rows;
@@ -35,6 +39,10 @@ enum Suite {
     Kill(kill::Options),
     /// Trace the cell, make the states that a power loss may leave, open each of them, compare
     Power(power::Options),
+    /// Make the n-th write, sync, open, … fail, once or for a while; compare
+    Inject(inject::Options),
+    /// Fill small disks and free them; turn a file system read-only; compare
+    Disks(disks::Options),
 }
 
 /// What every suite is told.
@@ -70,6 +78,8 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().suite {
         Suite::Kill(options) => kill::run(options).await,
         Suite::Power(options) => power::run(options).await,
+        Suite::Inject(options) => inject::run(options).await,
+        Suite::Disks(options) => disks::run(options).await,
     };
     match done {
         Ok(()) => {

@@ -1,5 +1,6 @@
 //! Writers: what they send and what they are told. They live in the suite's process, so their memory outlasts the cell's.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -102,16 +103,25 @@ pub(crate) struct Writer {
     /// Pauses of up to this many milliseconds between writes; 0 for none.
     pace: i64,
     customers: Vec<String>,
-    written: Vec<Write>,
-    /// Answers that no fault explains.
-    wrong: Vec<String>,
+    written: Written,
 }
 
 /// What a writer leaves behind.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) writes: Vec<Write>,
+    /// Answers 423 and 429.
+    pub(crate) rejections: usize,
+    /// Answers that no fault explains.
     pub(crate) wrong: Vec<String>,
+}
+
+impl AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.writes.extend(other.writes);
+        self.rejections += other.rejections;
+        self.wrong.extend(other.wrong);
+    }
 }
 
 impl Writer {
@@ -123,8 +133,7 @@ impl Writer {
             chance: Chance::of(seed),
             pace: 0,
             customers: Vec::new(),
-            written: Vec::new(),
-            wrong: Vec::new(),
+            written: Written::default(),
         }
     }
 
@@ -135,7 +144,7 @@ impl Writer {
 
     /// Writes until it is told to stop, has made `most` writes, or the cell is gone.
     pub(crate) async fn run(mut self, stop: &AtomicBool, most: usize) -> Written {
-        while !stop.load(Ordering::Relaxed) && self.written.len() < most {
+        while !stop.load(Ordering::Relaxed) && self.written.writes.len() < most {
             let mut write = self.next();
             let is_alive = self.settle(&mut write, stop).await;
             match (&write.effect, &write.fate) {
@@ -145,7 +154,7 @@ impl Writer {
                 (Effect::Delete(id), _) => self.customers.retain(|known| known != id),
                 _ => {}
             }
-            self.written.push(write);
+            self.written.writes.push(write);
             if !is_alive {
                 break;
             }
@@ -154,11 +163,11 @@ impl Writer {
                 tokio::time::sleep(Duration::from_millis(pause.unsigned_abs())).await;
             }
         }
-        Written { writes: self.written, wrong: self.wrong }
+        self.written
     }
 
     fn next(&mut self) -> Write {
-        let request_id = format!("{}-{}", self.name, self.written.len());
+        let request_id = format!("{}-{}", self.name, self.written.writes.len());
         let write = |method, path: String, body, effect| Write {
             tenant: self.tenant.clone(),
             request_id: request_id.clone(),
@@ -225,11 +234,13 @@ impl Writer {
                 (429, _) => {}
                 _ => {
                     write.fate = Fate::Unknown;
-                    self.wrong
+                    self.written
+                        .wrong
                         .push(format!("{} {}: {} {}", write.method, write.path, answer.status, answer.body));
                     return true;
                 }
             }
+            self.written.rejections += 1;
             if stop.load(Ordering::Relaxed) || self.chance.percent(30) {
                 return true;
             }

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crm_cell::tenancy::{OpenError, Outcome, Quarantine, StoreError, Write};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -140,6 +141,22 @@ async fn a_file_that_is_not_the_tenants_own_is_refused_and_left_alone() {
     }
 }
 
+/// Overwrites the table of customers in a closed file. Returns the file as it was.
+async fn damage_table(file: &Path) -> Vec<u8> {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("opened");
+    let page: i64 = sqlx::query_scalar("select rootpage from sqlite_schema where name = 'customers'")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the table");
+    connection.close().await.expect("closed");
+    let whole = fs::read(file).expect("the tenant's file");
+    let mut bytes = whole.clone();
+    let start = (usize::try_from(page).expect("positive") - 1) * 4096;
+    bytes[start..start + 4096].fill(0xff);
+    fs::write(file, bytes).expect("written");
+    whole
+}
+
 #[tokio::test]
 async fn damage_that_a_unit_meets_quarantines_the_tenant() {
     let cell = Cell::open().await;
@@ -148,16 +165,7 @@ async fn damage_that_a_unit_meets_quarantines_the_tenant() {
     }
     let directory = cell.stop().await;
     let file = file_of(directory.path(), "acme");
-    let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.expect("opened");
-    let page: i64 = sqlx::query_scalar("select rootpage from sqlite_schema where name = 'customers'")
-        .fetch_one(&mut connection)
-        .await
-        .expect("the table");
-    connection.close().await.expect("closed");
-    let mut bytes = fs::read(&file).expect("the tenant's file");
-    let start = (usize::try_from(page).expect("positive") - 1) * 4096;
-    bytes[start..start + 4096].fill(0xff);
-    fs::write(&file, bytes).expect("written");
+    let whole = damage_table(&file).await;
 
     let cell = Setup::default().open_at(directory).await;
     let db = cell.db("acme").await;
@@ -173,6 +181,38 @@ async fn damage_that_a_unit_meets_quarantines_the_tenant() {
     let write = add(&db, "two").await.expect_err("quarantined");
     assert_eq!(unavailable(&write).and_then(quarantine), Some(Quarantine::Corrupt), "{write:?}");
     add(&*cell.db("bystander").await, "two").await.expect("written");
+
+    assert_eq!(
+        why(cell.tenants.find(&tenant("acme")).await),
+        Some(Quarantine::Corrupt),
+        "it still is damaged"
+    );
+    // SQLite says the same of a read that failed: then the very same file is whole again.
+    fs::write(&file, whole).expect("written");
+    until("the back-off is over", async || cell.tenants.find(&tenant("acme")).await.is_ok()).await;
+    add(&*cell.db("acme").await, "two").await.expect("written");
+}
+
+/// The WAL beside it may be the damaged file's.
+#[tokio::test]
+async fn another_file_in_the_place_of_a_damaged_one_is_not_served_before_the_restart() {
+    let cell = Cell::open().await;
+    add(&*cell.db("acme").await, "one").await.expect("written");
+    let directory = cell.stop().await;
+    let file = file_of(directory.path(), "acme");
+    let whole = damage_table(&file).await;
+    let cell = Setup::default().open_at(directory).await;
+    let db = cell.db("acme").await;
+    db.read(async |read| ids(read, "select id from customers order by name").await)
+        .await
+        .expect_err("damaged");
+
+    // Not removed first: the new file could get the old one's number.
+    let copy = beside(&file, ".copy");
+    fs::write(&copy, whole).and_then(|()| fs::rename(&copy, &file)).expect("replaced");
+
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(why(cell.tenants.find(&tenant("acme")).await), Some(Quarantine::Corrupt));
 }
 
 async fn fails_closed(cell: &Cell, of: &str) {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::tenancy::error::{Outcome, Quarantine, Reason, Unavailable};
 
 /// Whether a tenant may be served; set by its tasks, read by its callers. A quarantine found while the file was open
-/// lasts until the process ends.
+/// lasts until the process ends, unless it turns out to have been a mistake.
 #[derive(Debug)]
 pub(in crate::tenancy) struct Condition(watch::Sender<Option<Quarantine>>);
 
@@ -27,6 +27,11 @@ impl Condition {
         if is_new {
             tracing::error!(reason = %why, "tenant quarantined");
         }
+    }
+
+    /// Ends a quarantine. Both connections must be closed.
+    pub(in crate::tenancy) fn lift(&self) {
+        self.0.send_replace(None);
     }
 
     pub(in crate::tenancy) fn check(&self) -> Result<(), Unavailable> {

@@ -62,6 +62,11 @@ impl Connection {
         &self.deadline
     }
 
+    /// Statements that still run after `limit` from now are interrupted.
+    pub(crate) fn abort_after(&self, limit: Duration) {
+        self.deadline.set(limit);
+    }
+
     /// Counts a statement that is about to be sent, and tells the trace log: without its values, which may be personal data.
     pub(super) fn count_statement(&self, sql: &str) {
         tracing::trace!(sql, "statement");

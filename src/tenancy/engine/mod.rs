@@ -42,7 +42,7 @@ use self::addition::Plan;
 pub(super) use self::condition::{Condition, quarantined};
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
-pub(super) use self::file::{OpenFile, file_identity};
+pub(super) use self::file::{FileId, OpenFile, file_identity};
 pub use self::handle::{Read, Write};
 use self::job::Job;
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
@@ -115,6 +115,8 @@ pub struct TenantDb {
     writes: Option<mpsc::Sender<Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
+    /// Which file is open.
+    identity: Option<FileId>,
     running: RunningKeys,
     members: Members,
 }
@@ -131,6 +133,7 @@ impl TenantDb {
     ) -> Self {
         // Whatever the tasks log names the tenant.
         let span = tracing::error_span!("engine", %tenant);
+        let identity = file.identity;
         let (reader_closed, when_reader_closed) = oneshot::channel();
         let common = Common { condition: condition.clone(), ..Common::default() };
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
@@ -153,7 +156,7 @@ impl TenantDb {
         };
         tokio::spawn(writer.instrument(span));
         let (running, members) = Default::default();
-        Self { writes: Some(writes), reads, condition, running, members }
+        Self { writes: Some(writes), reads, condition, identity, running, members }
     }
 
     /// Starts a reader over a file that nobody changes.
@@ -165,7 +168,7 @@ impl TenantDb {
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(jobs, file, reader, shared.clone(), common, closed));
         let (running, members) = Default::default();
-        Self { writes: None, reads, condition, running, members }
+        Self { writes: None, reads, condition, identity: None, running, members }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the
@@ -299,6 +302,11 @@ impl TenantDb {
     /// opening the tenant anew makes another.
     pub(super) fn has_ended(&self) -> bool {
         self.reads.is_closed() || self.writes.as_ref().is_some_and(mpsc::Sender::is_closed)
+    }
+
+    /// Which file is, or was, open.
+    pub(super) fn identity(&self) -> Option<FileId> {
+        self.identity
     }
 
     /// What the tenant's members say of a user. Touches no file.

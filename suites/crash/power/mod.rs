@@ -20,7 +20,7 @@ use self::trace::{Trace, What};
 use crate::Common;
 use crate::cell::Launch;
 use crate::chance::Chance;
-use crate::kill::scratch;
+use crate::ledger::{Ledger, scratch};
 use crate::rows::Rows;
 use crate::verdict::{Verdict, compare};
 use crate::workload::{Write, Writer, Written};
@@ -90,8 +90,7 @@ const WORKLOADS: [Workload; 3] = [
 struct Recording {
     trace: Trace,
     checkpoints: Vec<(usize, usize)>,
-    /// Writes by tenant.
-    ledger: Arc<BTreeMap<String, Vec<Write>>>,
+    ledger: Arc<Ledger>,
     /// The line on which a request was answered, by its id.
     acknowledged: Arc<HashMap<String, usize>>,
 }
@@ -124,7 +123,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let share = options.states.div_ceil(WORKLOADS.len());
     for workload in &WORKLOADS {
         let recording = record(&binary, workload, &mut chance).await.context(workload.name)?;
-        let (writes, lines) = (recording.ledger.values().map(Vec::len).sum::<usize>(), recording.trace.lines);
+        let (writes, lines) = (recording.ledger.writes().count(), recording.trace.lines);
         println!("power: {}: {writes} acknowledged writes in a log of {lines} lines", workload.name);
         for (syncs, states, figures) in [
             (Syncs::Obeyed, share, &mut obeyed),
@@ -191,9 +190,7 @@ async fn record(binary: &Path, workload: &Workload, chance: &mut Chance) -> anyh
     }
     let mut all = Written::default();
     while let Some(written) = writers.join_next().await {
-        let written = written?;
-        all.writes.extend(written.writes);
-        all.wrong.extend(written.wrong);
+        all += written?;
     }
     ensure!(all.wrong.is_empty(), "wrong answers: {:?}", all.wrong);
     // Long enough for the checkpoint after the last write, where there is one.
@@ -209,13 +206,13 @@ async fn record(binary: &Path, workload: &Workload, chance: &mut Chance) -> anyh
             acknowledged.entry(request_id.clone()).or_insert(event.start);
         }
     }
-    let mut ledger: BTreeMap<String, Vec<Write>> = BTreeMap::new();
-    for write in all.writes {
+    for write in &all.writes {
         if !acknowledged.contains_key(&write.request_id) {
             bail!("the answer to {} is not in the log: {:?}", write.request_id, write.fate);
         }
-        ledger.entry(write.tenant.clone()).or_default().push(write);
     }
+    let mut ledger = Ledger::default();
+    ledger.add(all.writes);
     let checkpoints = checkpoints(&trace);
     Ok(Recording { trace, checkpoints, ledger: ledger.into(), acknowledged: acknowledged.into() })
 }
@@ -288,7 +285,7 @@ impl Figures {
 /// Opens every tenant of a state, as the next start would, and compares.
 async fn check(
     state: &BTreeMap<String, Vec<u8>>,
-    ledger: &BTreeMap<String, Vec<Write>>,
+    ledger: &Ledger,
     must: impl Fn(&Write) -> bool,
 ) -> anyhow::Result<Finding> {
     let directory = scratch()?;
@@ -296,7 +293,7 @@ async fn check(
         fs::write(directory.path().join(name), content)?;
     }
     let mut finding = Finding { required: 0, verdict: Verdict::default(), corrupt: None };
-    for (tenant, writes) in ledger {
+    for tenant in ledger.tenants() {
         let name = format!("{tenant}.db");
         let rows = if state.contains_key(&name) {
             Rows::read(&directory.path().join(&name), tenant)
@@ -307,7 +304,7 @@ async fn check(
         } else {
             Ok(Rows::default())
         };
-        let writes: Vec<_> = writes.iter().collect();
+        let writes = ledger.of(tenant);
         finding.required += writes.iter().filter(|write| must(write)).count();
         match rows {
             Ok(rows) => finding.verdict += compare(&rows, &writes, &must),
