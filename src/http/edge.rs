@@ -10,6 +10,7 @@ use salvo::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use salvo::http::{HeaderValue, Request, ResBody, Response, StatusCode};
+use salvo::hyper::body::Body as _;
 use salvo::{Depot, FlowCtrl, Handler, async_trait};
 
 use tokio::time::timeout;
@@ -106,6 +107,9 @@ async fn read_away(request: &mut Request) {
         return; // the client waits for our word before it sends
     }
     let body = request.body_mut();
+    if body.is_end_stream() {
+        return;
+    }
     let read = async {
         let mut left = READ_AWAY_MAX;
         while let Ok(Some(Ok(frame))) = timeout(READ_AWAY_PAUSE, body.next()).await {

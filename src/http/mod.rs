@@ -66,5 +66,6 @@ fn routes() -> Router {
         .push(follow_ups::routes())
         .push(trash::routes())
         .push(audit_logs::routes());
-    Router::new().push(public).push(protected)
+    // In the order in which paths are compared: what is asked for most comes first.
+    Router::new().push(protected).push(public)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::bearer::{Credentials, bearer_token, digest};
+use super::bearer::{Credentials, Digest, bearer_token, digest};
 use super::binding::{Admission, Admitting};
 use super::error::{Denied, IdentityError, given};
 use super::jwt::{Jwt, JwtVerifier};
@@ -97,12 +97,17 @@ impl Identity {
             return Ok(on_behalf_of(principal, credentials.user_id));
         }
         if let Some(verifier) = &self.jwt
+            && let Some(principal) = verifier.proven().find(&digest, self.clock.now())
+        {
+            return Ok(principal);
+        }
+        if let Some(verifier) = &self.jwt
             && let Some(jwt) = Jwt::parse(token)
         {
             // What a key here answers for is never asked elsewhere: another's yes must not undo our no.
             let elsewhere = self.platform.is_some() && verifier.is_foreign(&jwt);
             if !elsewhere {
-                return self.prove(verifier, &jwt);
+                return self.prove(verifier, &jwt, digest);
             }
         }
         match &self.platform {
@@ -130,12 +135,18 @@ impl Identity {
         self.admitting.admit_unbound(principal, membership)
     }
 
-    fn prove(&self, verifier: &JwtVerifier, jwt: &Jwt<'_>) -> Result<Arc<Principal>, Denied> {
-        let caller = verifier.verify(jwt, self.clock.now()).map_err(|reason| {
+    fn prove(&self, verifier: &JwtVerifier, jwt: &Jwt<'_>, digest: Digest) -> Result<Arc<Principal>, Denied> {
+        let now = self.clock.now();
+        let (caller, expiry) = verifier.verify(jwt, now).map_err(|reason| {
             tracing::debug!(reason, "a JWT was refused");
             Denied::Invalid
         })?;
-        if caller.cell_allowed { Ok(Arc::new(caller.principal)) } else { Err(Denied::CellNotAllowed) }
+        if !caller.cell_allowed {
+            return Err(Denied::CellNotAllowed);
+        }
+        let principal = Arc::new(caller.principal);
+        verifier.proven().keep(digest, principal.clone(), now, expiry);
+        Ok(principal)
     }
 }
 

@@ -15,6 +15,7 @@ use super::claims::{Caller, Members, TenantMember};
 use super::error::{IdentityError, given};
 use super::key::{self, Key};
 use super::principal::{SourceKind, user_name};
+use super::proven::Proven;
 use crate::config;
 use crate::domain::Timestamp;
 
@@ -30,6 +31,7 @@ pub(super) struct JwtVerifier {
     issuer: Option<String>,
     audience: Option<String>,
     tenant_claim: Option<String>,
+    proven: Proven,
 }
 
 /// A token of JWT form: three base64url parts, the first of which is a JSON object with `alg`. Nothing in it is proved.
@@ -63,6 +65,7 @@ impl JwtVerifier {
             issuer: given("CRM_JWT_ISSUER", auth.jwt_issuer.as_deref())?,
             audience: given("CRM_JWT_AUDIENCE", auth.jwt_audience.as_deref())?,
             tenant_claim: given("CRM_JWT_TENANT_CLAIM", auth.jwt_tenant_claim.as_deref())?,
+            proven: Proven::default(),
         };
         Ok((!verifier.keys.is_empty()).then_some(verifier))
     }
@@ -85,19 +88,25 @@ impl JwtVerifier {
             || self.issuer.as_ref().is_some_and(|ours| unproved_issuer(jwt).as_ref() != Some(ours))
     }
 
-    /// The caller a token names.
+    /// The tokens that these keys have proven lately.
+    pub(super) fn proven(&self) -> &Proven {
+        &self.proven
+    }
+
+    /// The caller a token names, and from when on it is invalid.
     ///
     /// # Errors
     ///
     /// Says which check failed, for the log.
-    pub(super) fn verify(&self, jwt: &Jwt<'_>, now: Timestamp) -> Result<Caller, Reason> {
+    pub(super) fn verify(&self, jwt: &Jwt<'_>, now: Timestamp) -> Result<(Caller, Timestamp), Reason> {
         self.check_signature(jwt)?;
         let claims = Members::parse(&jwt.payload).ok_or("claims are not an object without duplicates")?;
-        check_times(&claims, now)?;
+        let expiry = check_times(&claims, now)?;
         self.check_issuer(&claims)?;
         self.check_audience(&claims)?;
         let user = claims.get("sub").and_then(Value::as_str).and_then(user_name).ok_or("sub")?;
-        claims.caller(user, SourceKind::Jwt, &self.tenant_members()).map_err(|nonsense| nonsense.0)
+        let caller = claims.caller(user, SourceKind::Jwt, &self.tenant_members());
+        Ok((caller.map_err(|nonsense| nonsense.0)?, expiry))
     }
 
     fn check_signature(&self, jwt: &Jwt<'_>) -> Result<(), Reason> {
@@ -165,11 +174,12 @@ fn unproved_issuer(jwt: &Jwt<'_>) -> Option<String> {
     Some(Members::parse(&jwt.payload)?.get("iss")?.as_str()?.to_owned())
 }
 
-/// `exp` is required and not passed; `nbf` and `iat`, where given, are not ahead.
-fn check_times(claims: &Members, now: Timestamp) -> Result<(), Reason> {
+/// `exp` is required and not passed; `nbf` and `iat`, where given, are not ahead. Returns when the token is passed.
+fn check_times(claims: &Members, now: Timestamp) -> Result<Timestamp, Reason> {
     let now = now.millis();
     let read = |name| claims.get(name).map(|value| millis(value).ok_or(name)).transpose();
-    if now >= read("exp")?.ok_or("no exp")?.saturating_add(LEEWAY_MS) {
+    let expiry = read("exp")?.ok_or("no exp")?.saturating_add(LEEWAY_MS);
+    if now >= expiry {
         return Err("exp");
     }
     for name in ["nbf", "iat"] {
@@ -177,7 +187,7 @@ fn check_times(claims: &Members, now: Timestamp) -> Result<(), Reason> {
             return Err(name);
         }
     }
-    Ok(())
+    Ok(Timestamp::from_millis(expiry))
 }
 
 /// A `NumericDate` (seconds, fractions allowed) in milliseconds.

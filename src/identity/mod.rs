@@ -26,6 +26,7 @@ mod key;
 mod mint;
 mod platform;
 mod principal;
+mod proven;
 mod service_token;
 
 #[cfg(test)]

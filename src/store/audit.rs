@@ -39,8 +39,8 @@ const AUDIT_LOG: List<AuditEntry> = List {
 };
 
 impl AuditEntry {
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
-        let mut columns = Columns::new(row, first);
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::of(row, position)?;
         Ok(Self {
             id: columns.next()?,
             actor: columns.next()?,

@@ -25,15 +25,15 @@ impl Record for Contact {
     const GET: &'static str = GET;
     const GET_OWN: &'static str = GET_OWN;
 
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
-        let mut columns = Columns::new(row, first);
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::of(row, position)?;
         Ok(Self {
             id: columns.next()?,
             customer_id: columns.next()?,
             name: columns.next()?,
             phone: columns.next()?,
             email: columns.next()?,
-            is_primary: columns.next()?,
+            is_primary: columns.flag()?,
             title: columns.next()?,
             department: columns.next()?,
             role: columns.next()?,

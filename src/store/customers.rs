@@ -28,8 +28,8 @@ impl Record for Customer {
     const GET: &'static str = GET;
     const GET_OWN: &'static str = GET_OWN;
 
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
-        let mut columns = Columns::new(row, first);
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::of(row, position)?;
         Ok(Self {
             id: columns.next()?,
             name: columns.next()?,

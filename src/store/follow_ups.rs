@@ -26,8 +26,8 @@ impl Record for FollowUp {
     const GET: &'static str = GET;
     const GET_OWN: &'static str = GET_OWN;
 
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
-        let mut columns = Columns::new(row, first);
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::of(row, position)?;
         Ok(Self {
             id: columns.next()?,
             customer_id: columns.next()?,

@@ -5,6 +5,7 @@ use std::fmt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
+use super::record::Columns;
 use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
 use crate::tenancy::{CountKey, Read, StoreError};
 
@@ -23,13 +24,13 @@ pub struct List<T> {
     pub table: &'static str,
     /// The rows that are on the list at all: `deleted_at is null`.
     pub base: &'static str,
-    /// The columns, in the order that `read` expects; the id comes first.
+    /// The columns that make a row, in the order that `read` expects; the id comes first.
     pub columns: &'static str,
     /// The condition that keeps to the rows of the user `?1`.
     pub own: &'static str,
     /// The rows come and go with writes only, and not with time.
     pub lasts: bool,
-    /// Reads a row whose first column is at this position.
+    /// Reads the row in the value at this position.
     pub read: fn(&SqliteRow, usize) -> Result<T, sqlx::Error>,
 }
 
@@ -60,8 +61,8 @@ impl<T> List<T> {
             Some(last) if has_more => Some(cursor_of(last, &request.order, list)?),
             _ => None,
         };
-        let first = request.order.len();
-        let rows = found.iter().map(|row| (self.read)(row, first)).collect::<Result<_, _>>()?;
+        let position = request.order.len();
+        let rows = found.iter().map(|row| (self.read)(row, position)).collect::<Result<_, _>>()?;
         let number = match request.start {
             Start::Page(number) => Some(number),
             Start::After(_) => None,
@@ -69,7 +70,7 @@ impl<T> List<T> {
         Ok(Page { rows, total, number, size: request.size, next })
     }
 
-    /// The statement of a page: the sort keys, then the columns, of one row more than the page holds.
+    /// The statement of a page: the sort keys, then the row, of one row more than the page holds.
     fn rows<K: SortKey>(
         &self,
         scope: &Scope,
@@ -80,7 +81,13 @@ impl<T> List<T> {
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
-        query.push(self.columns).push(" from ").push(self.table).push(" where ").push(self.base);
+        query
+            .push("json_array(")
+            .push(self.columns)
+            .push(") from ")
+            .push(self.table)
+            .push(" where ")
+            .push(self.base);
         self.push_scope(&mut query, scope);
         filter(&mut Filters(&mut query));
         match &request.start {
@@ -244,5 +251,5 @@ fn cursor_of<K: SortKey>(row: &SqliteRow, order: &[Order<K>], list: u64) -> Resu
         })
     };
     let keys = order.iter().enumerate().map(key).collect::<Result<_, sqlx::Error>>()?;
-    Ok(Cursor { list, keys, id: row.try_get(order.len())? })
+    Ok(Cursor { list, keys, id: Columns::of(row, order.len())?.next()? })
 }

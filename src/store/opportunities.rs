@@ -32,18 +32,18 @@ impl Record for Opportunity {
     const GET: &'static str = GET;
     const GET_OWN: &'static str = GET_OWN;
 
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
         // The table's checks admit no other stages, and only known currencies are written.
         let stage = |code| Stage::from_code(code).unwrap_or(Stage::FirstContact);
-        let mut columns = Columns::new(row, first);
+        let mut columns = Columns::of(row, position)?;
         let id = columns.next()?;
         let customer_id = columns.next()?;
         let title = columns.next()?;
         let amount_cents = columns.next()?;
-        let currency = Currency::parse(columns.next()?).unwrap_or(Currency::CNY);
+        let currency = Currency::parse(&columns.next::<String>()?).unwrap_or(Currency::CNY);
         let (stage, last_open_stage) = (stage(columns.next()?), stage(columns.next()?));
         let probability_pct = columns.next()?;
-        let expected_close_date = columns.next::<Option<&str>>()?.and_then(|date| date.parse().ok());
+        let expected_close_date = columns.next::<Option<String>>()?.and_then(|date| date.parse().ok());
         let closed_at = columns.optional_moment()?;
         let lost_reason = columns.next()?;
         Ok(Self {

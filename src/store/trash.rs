@@ -62,8 +62,8 @@ const TRASH: List<Deleted> = List {
 };
 
 impl Deleted {
-    fn read(row: &SqliteRow, first: usize) -> Result<Self, sqlx::Error> {
-        let mut columns = Columns::new(row, first);
+    fn read(row: &SqliteRow, position: usize) -> Result<Self, sqlx::Error> {
+        let mut columns = Columns::of(row, position)?;
         Ok(Self {
             id: columns.next()?,
             resource: columns.next()?,

@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bucket::Bucket;
 use super::engine::{Counters, TenantDb};
@@ -67,7 +68,9 @@ pub struct Stats {
 /// All tenants of the cell.
 pub struct Tenants {
     inner: Arc<Inner>,
-    housekeeping: tokio::task::JoinHandle<()>,
+    housekeeping: JoinHandle<()>,
+    /// Taken by whoever waits for it.
+    recovery: AsyncMutex<Option<JoinHandle<()>>>,
 }
 
 struct Inner {
@@ -125,8 +128,8 @@ impl Tenants {
                 inner.sweep();
             }
         });
-        tokio::spawn(inner.clone().recover());
-        Ok(Self { inner, housekeeping })
+        let recovery = AsyncMutex::new(Some(tokio::spawn(inner.clone().recover())));
+        Ok(Self { inner, housekeeping, recovery })
     }
 
     /// The tenant, opened if need be; `None` if there is none of this name.
@@ -179,17 +182,25 @@ impl Tenants {
         &self.inner.opener.shared.counters
     }
 
-    /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open.
+    /// Closes every tenant and waits until their files are closed, for at most `limit`. Returns how many are still open, or
+    /// hold rows that a crash left in their WAL.
     pub async fn close(&self, limit: Duration) -> u64 {
-        self.inner.stopping.store(true, Ordering::SeqCst);
         let give_up = Instant::now() + limit;
+        // A stop soon after a crash: what that left is brought home first, or a clean stop would leave a WAL.
+        let recovery = self.recovery.lock().await.take();
+        let is_recovered = match recovery {
+            Some(recovery) => timeout_at(give_up, recovery).await.is_ok(),
+            None => true,
+        };
+        self.inner.stopping.store(true, Ordering::SeqCst);
         loop {
             // Once is not enough: entries inserted meanwhile, and moka's own buffering.
             self.inner.hot.invalidate_all();
             self.inner.hot.run_pending_tasks().await;
             let open = self.inner.stats.open.load(Ordering::SeqCst);
             if open == 0 || Instant::now() >= give_up {
-                return open;
+                let unrecovered = if is_recovered { 0 } else { self.inner.opener.left_with_wal().len() };
+                return open.max(u64::try_from(unrecovered).unwrap_or(u64::MAX));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -46,9 +46,13 @@ impl Opener {
     /// a new file.
     pub(super) fn exists(&self, tenant: &TenantId) -> bool {
         let path = self.path(tenant);
-        let has_content =
-            |suffix| fs::symlink_metadata(side_file(&path, suffix)).is_ok_and(|side| side.len() > 0);
-        fs::symlink_metadata(&path).is_ok() || has_content("-wal") || has_content("-journal")
+        // What cannot be looked at may be there.
+        let is_there = |path: &Path, has_content: fn(u64) -> bool| match fs::symlink_metadata(path) {
+            Ok(metadata) => has_content(metadata.len()),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        let has_content = |suffix| is_there(&side_file(&path, suffix), |length| length > 0);
+        is_there(&path, |_| true) || has_content("-wal") || has_content("-journal")
     }
 
     /// What a tenant that does not exist reads as.
@@ -95,8 +99,8 @@ impl Opener {
     /// Opens the tenant's existing file, checks that it is this tenant's, and migrates it if it is older.
     pub(super) async fn open(&self, tenant: &TenantId) -> Result<Opened, Unavailable> {
         let path = self.path(tenant);
-        check_file(&path, self.root.directory()).map_err(quarantined)?;
-        let identity = file_identity(&path);
+        check_file(&path, self.root.directory())?;
+        let identity = file_identity(&path).map_err(cannot_open)?;
         failpoint!("open.begin", |_| Unavailable::not_written(Reason::Io));
         let mut reader = self.connect(&path).await?;
         let latest = schema::latest_version();
@@ -157,16 +161,20 @@ impl Opener {
 }
 
 /// A plain, non-empty file with one name on the data root's own file system.
-fn check_file(path: &Path, root: &Path) -> Result<(), Quarantine> {
+fn check_file(path: &Path, root: &Path) -> Result<(), Unavailable> {
     let metadata = fs::symlink_metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Quarantine::Missing,
-        _ => Quarantine::NotAFile,
+        io::ErrorKind::NotFound => quarantined(Quarantine::Missing),
+        _ => cannot_open(error),
     })?;
-    let root = fs::metadata(root).map_err(|_| Quarantine::NotAFile)?;
+    let root = fs::metadata(root).map_err(cannot_open)?;
     if !metadata.is_file() || metadata.nlink() != 1 || metadata.dev() != root.dev() {
-        return Err(Quarantine::NotAFile);
+        return Err(quarantined(Quarantine::NotAFile));
     }
-    if metadata.len() < SMALLEST_FILE { Err(Quarantine::Truncated) } else { Ok(()) }
+    if metadata.len() < SMALLEST_FILE { Err(quarantined(Quarantine::Truncated)) } else { Ok(()) }
+}
+
+fn cannot_open(error: io::Error) -> Unavailable {
+    Unavailable::not_written(Reason::CannotOpen(Arc::new(error.into())))
 }
 
 /// The file's schema version, and whether its journal is a WAL, if it is this tenant's and not too new.

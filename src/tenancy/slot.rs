@@ -14,7 +14,11 @@ use super::map::{OpenError, Stats};
 use super::root::Lock;
 use crate::domain::TenantId;
 
-/// After a failed open, the next try is made after this long, then twice as long, up to the maximum.
+/// After an open that failed for a reason which may pass at any moment, such as a full disk, the next try is made after
+/// this long, however many have failed: the tenant must heal within a second.
+const PASSING_BACKOFF: Duration = Duration::from_millis(250);
+/// After one that failed for a reason which somebody must see to, the next try is made after this long, then twice as
+/// long, up to the maximum.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -87,10 +91,14 @@ impl Live {
         matches!(error, Some(OpenError::Unavailable(Unavailable { reason: Reason::Quarantined(_), .. })))
     }
 
-    /// Remembers a failure: the next try is made after a while, then after twice as long.
+    /// Remembers a failure: the next try is made after a while.
     pub(super) fn fail(&mut self, error: OpenError) {
         let last = self.failed.as_ref().map(|failed| failed.backoff);
-        let backoff = last.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
+        let backoff = if may_pass(&error) {
+            PASSING_BACKOFF
+        } else {
+            last.map_or(FIRST_BACKOFF, |last| (last * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF))
+        };
         self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
     }
 
@@ -103,6 +111,14 @@ impl Live {
     pub(super) fn succeed(&mut self, db: &Arc<TenantDb>) {
         self.db = Arc::downgrade(db);
         self.failed = None;
+    }
+}
+
+/// Whether a failed open needs nobody to put the tenant's file right.
+fn may_pass(error: &OpenError) -> bool {
+    match error {
+        OpenError::Unavailable(why) => !matches!(why.reason, Reason::Quarantined(_) | Reason::Migration(_)),
+        OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => true,
     }
 }
 
@@ -183,5 +199,33 @@ impl Claimed {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.claimed.leave(&self.tenant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenancy::error::Quarantine;
+
+    fn backoffs(reason: &Reason) -> Vec<u128> {
+        let mut live = Live::default();
+        let fail = |_| {
+            live.fail(Unavailable::not_written(reason.clone()).into());
+            live.failed.as_ref().expect("remembered").backoff.as_millis()
+        };
+        (0..7).map(fail).collect()
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_within_a_second_however_long_it_lasts() {
+        for reason in [Reason::Io, Reason::DiskFull] {
+            assert_eq!(backoffs(&reason), [250; 7], "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_must_see_to_is_tried_again_ever_more_rarely() {
+        let refused = Reason::Quarantined(Quarantine::Corrupt);
+        assert_eq!(backoffs(&refused), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
     }
 }

@@ -1,6 +1,7 @@
 //! What is acknowledged stays, and what it costs: the binary killed while clients write, and the engine's own figures.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,27 @@ async fn a_restarted_cell_brings_rows_that_a_crash_left_in_the_wal_into_the_main
     let list = app.tenant("acme").get("/customers").await.expect(200).json();
     assert_eq!(list["total"], 1);
     app.stop().await;
+}
+
+/// Stopped before it has come to all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_right_after_a_crash_leaves_only_main_files() {
+    const TENANTS: usize = 60;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cell = Cell::start(directory.path());
+    for tenant in 0..TENANTS {
+        cell.tenant(&format!("t{tenant}")).create_customer("only in the WAL").await;
+    }
+    cell.kill();
+    let side_files = |directory: &Path| {
+        files(&tenants_in(directory)).into_iter().filter(|name| !name.ends_with(".db")).collect::<Vec<_>>()
+    };
+    assert!(side_files(directory.path()).len() > TENANTS, "nothing is left to recover");
+
+    let code = Cell::start(directory.path()).terminate();
+
+    assert_eq!(code, Some(0));
+    assert_eq!(side_files(directory.path()), Vec::<String>::new());
 }
 
 #[tokio::test]

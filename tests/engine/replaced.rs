@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crm_cell::tenancy::{Quarantine, StoreError, TenantDb};
+use crm_cell::tenancy::{OpenError, Outcome, Quarantine, Reason, StoreError, TenantDb};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -148,4 +148,28 @@ async fn a_file_that_is_taken_away_and_put_back_has_lost_nothing() {
     until("the back-off is over", async || cell.tenants.find(&tenant("acme")).await.is_ok()).await;
     assert_eq!(rows(&cell).await, ["only here"]);
     assert_eq!(trash(cell.directory.path()), Vec::<PathBuf>::new());
+}
+
+/// As when a disk or a mount is away for a while.
+#[tokio::test]
+async fn a_file_that_cannot_be_looked_at_is_not_taken_for_a_replaced_one() {
+    let cell = setup().open().await;
+    let db = cell.db("acme").await;
+    add(&db, "before").await.expect("written");
+    let (tenants, away) = (cell.files(), beside(&cell.files(), ".away"));
+    fs::rename(&tenants, &away).expect("moved");
+    fs::write(&tenants, "not a directory").expect("written");
+
+    let refused = add(&db, "meanwhile").await.expect_err("the file cannot be looked at");
+    let why = unavailable(&refused).expect("unavailable");
+    assert!(matches!(why.reason, Reason::Io) && why.outcome == Outcome::NotWritten, "{why:?}");
+    let refused = cell.tenants.find(&tenant("globex")).await.expect_err("it may be there");
+    assert!(matches!(refused, OpenError::Unavailable(ref why) if quarantine(why).is_none()), "{refused:?}");
+
+    fs::remove_file(&tenants).expect("removed");
+    fs::rename(&away, &tenants).expect("moved back");
+    add(&db, "after").await.expect("written");
+    assert_eq!(rows(&cell).await, ["after", "before"]);
+    drop(db);
+    cell.stop().await;
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Condition, Connection, Counters, Role, Shared, fault};
-use crate::tenancy::error::{Quarantine, Unavailable};
+use crate::tenancy::error::{Quarantine, Reason, Unavailable};
 use crate::tenancy::files::{move_new, sync_directory_of};
 use crate::tenancy::location::side_file;
 
@@ -23,16 +23,25 @@ pub(in crate::tenancy) struct OpenFile {
 /// Device and inode.
 pub(in crate::tenancy) type FileId = (u64, u64);
 
-/// Device and inode of what `path` names, without following a link.
-pub(in crate::tenancy) fn file_identity(path: &Path) -> Option<FileId> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+/// Device and inode of what `path` names, without following a link; `None` if there is nothing.
+///
+/// # Errors
+/// That cannot be told: no reason to take the file for another one.
+pub(in crate::tenancy) fn file_identity(path: &Path) -> io::Result<Option<FileId>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl OpenFile {
     /// Whether the path still leads to the file that was opened. Only `stat`: opening a live file drops SQLite's locks.
-    fn is_in_place(&self) -> bool {
-        self.identity.is_none_or(|identity| file_identity(&self.path) == Some(identity))
+    fn is_in_place(&self) -> io::Result<bool> {
+        match self.identity {
+            None => Ok(true),
+            identity => Ok(file_identity(&self.path)? == identity),
+        }
     }
 
     /// Bytes of the WAL beside the file.
@@ -42,13 +51,21 @@ impl OpenFile {
 
     /// Which file the WAL beside the file is.
     pub(super) fn wal_identity(&self) -> Option<FileId> {
-        file_identity(&side_file(&self.path, "-wal"))
+        file_identity(&side_file(&self.path, "-wal")).unwrap_or_default()
     }
 
     /// Quarantines the tenant if its file is gone or another one lies in its place.
     pub(super) fn check(&self, condition: &Condition) -> Result<(), Unavailable> {
-        if !self.is_in_place() {
-            condition.quarantine(Quarantine::Replaced);
+        match self.is_in_place() {
+            Ok(true) => {}
+            Ok(false) => condition.quarantine(Quarantine::Replaced),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a tenant's file could not be looked at"
+                );
+                return Err(Unavailable::not_written(Reason::Io));
+            }
         }
         condition.check()
     }
@@ -79,7 +96,8 @@ impl OpenFile {
     /// closes (`databaseIsUnmoved` in its pager). Without a file in its place the WAL stays too: it belongs to the file
     /// if that is put back, and until then keeps the tenant from being made anew.
     pub(super) async fn clear_way(&self, wal: Option<FileId>, shared: &Shared) {
-        let is_replaced = !self.is_in_place() && file_identity(&self.path).is_some();
+        let now = file_identity(&self.path).unwrap_or_default();
+        let is_replaced = now.is_some() && self.identity.is_some() && now != self.identity;
         if !is_replaced || wal.is_none() || self.wal_identity() != wal {
             return;
         }
