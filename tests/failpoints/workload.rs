@@ -206,15 +206,19 @@ impl Client {
     /// Says whether the write was acknowledged.
     async fn write(&self, name: &str, insists: bool) -> bool {
         let start = Instant::now();
+        let mut may_be_there = false;
         loop {
             say(format_args!("sent {} {name}", self.tenant));
             match write(&self.tenants, self.tenant, name).await {
                 Ok(done) => {
                     assert_eq!(done.value, name);
+                    let of = self.tenant;
+                    assert!(!done.replayed || may_be_there, "{of}: {name} was refused, and had been written");
                     say(format_args!("acknowledged {} {name}", self.tenant));
                     return true;
                 }
                 Err(why) => {
+                    may_be_there |= why.is_unknown;
                     let outcome = if why.is_unknown { "unknown" } else { "refused" };
                     say(format_args!("{outcome} {} {name} {why:?}", self.tenant));
                     if !insists {
