@@ -136,8 +136,8 @@ async fn create_customer(
 ) -> ApiResult<Replied<Created<CustomerOut>>> {
     let view = ctx.view();
     let new = NewCustomer::check(body.0, ctx.user(), view.masking).map_err(ApiError::of_customer)?;
-    ctx.write(async move |tx| {
-        let customer = CustomerOut::new(customers::insert(tx, new).await?, &view);
+    ctx.add(new, move |customer| {
+        let customer = CustomerOut::new(customer, &view);
         Reply::created(COLLECTION, &customer.customer_id, customer.version, &customer)
     })
     .await

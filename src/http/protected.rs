@@ -24,7 +24,7 @@ use crate::domain::{Allowed, Checker, Masking, Membership, Resource, Scope, Tena
 use crate::identity::{Credentials, Principal, Role};
 use crate::store::{self, Record};
 use crate::tenancy::{
-    Actor, Done, IdempotencyKey, OpenError, PointRead, Read, StoreError, TenantDb, Unit, Write,
+    Actor, Addition, Done, IdempotencyKey, OpenError, PointRead, Read, StoreError, TenantDb, Unit, Write,
 };
 
 const SCOPES: Allowed = Allowed::Words(&["self", "all"]);
@@ -337,6 +337,18 @@ impl TenantCtx {
         }
     }
 
+    /// Adds a record, in a tenant that is created if there is none; answers with what `reply` makes of it.
+    pub(super) async fn add<A, N, F>(self, new: N, reply: F) -> ApiResult<Replied<A>>
+    where
+        A: 'static,
+        N: Addition,
+        F: FnOnce(N::Record) -> Result<Reply<A>, StoreError> + Clone + Send + 'static,
+    {
+        let db = self.state.tenants.find_or_create(self.tenant()).await?;
+        let (state, actor, key) = self.into_parts();
+        replied(&state, db.add(actor, key, new, reply).await?)
+    }
+
     async fn write_to<A, F>(self, db: &TenantDb, unit: F) -> ApiResult<Replied<A>>
     where
         A: 'static,
@@ -345,15 +357,16 @@ impl TenantCtx {
             + Send
             + 'static,
     {
+        let (state, actor, key) = self.into_parts();
+        replied(&state, db.write(actor, key, unit).await?)
+    }
+
+    /// Who writes, and under which key.
+    fn into_parts(self) -> (Arc<State>, Actor, Option<IdempotencyKey>) {
         let Self { state, admitted, ids, key } = self;
         let RequestIds { request_id, trace_id } = ids;
         let Admitted { principal, tenant: _, scope } = admitted;
-        let actor = Actor { user: principal.user.clone(), request_id: Some(request_id), trace_id, scope };
-        let Done { value, replayed } = db.write(actor, key, unit).await?;
-        if replayed && state.api.idempotency == Idempotency::Conflict {
-            return Err(StoreError::KeyReused.into());
-        }
-        Ok(Replied { reply: value, replayed })
+        (state, Actor { user: principal.user.clone(), request_id: Some(request_id), trace_id, scope }, key)
     }
 
     async fn db_or_empty(&self) -> ApiResult<Arc<TenantDb>> {
@@ -363,4 +376,12 @@ impl TenantCtx {
             None => Ok(tenants.empty().await?),
         }
     }
+}
+
+fn replied<A>(state: &State, done: Done<Reply<A>>) -> ApiResult<Replied<A>> {
+    let Done { value, replayed } = done;
+    if replayed && state.api.idempotency == Idempotency::Conflict {
+        return Err(StoreError::KeyReused.into());
+    }
+    Ok(Replied { reply: value, replayed })
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
-use sqlx::Sqlite;
+use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
 use super::list::{Filters, LIVE, List, SortKey};
@@ -13,7 +13,8 @@ use crate::domain::{
     Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
     Precondition, Resource, Timestamp, Violation,
 };
-use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
+use crate::tenancy::rows::{fields, rows};
+use crate::tenancy::{Addition, Event, PointRead, Read, StoreError, Write};
 
 columns!("customers", own "owner_id = ?1":
     "name", "contact_phone", "contact_email", "status", "lifecycle", "level", "source", "industry", "region", "address",
@@ -71,33 +72,43 @@ impl PointRead for Customer {
     }
 }
 
+impl Addition for NewCustomer {
+    const INSERT: &'static str = INSERT;
+    type Record = Customer;
+
+    fn prepare(self, tx: &mut Write) -> Result<Customer, StoreError> {
+        let customer = self.into_customer(tx.new_id().to_string(), tx.now());
+        check_owner(tx, None, &customer.owner_id)?;
+        let data = customer.event_data(tx.masking(), tx.now());
+        let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
+        keep_change(tx, "customer.create", None, &customer, Some(event));
+        Ok(customer)
+    }
+
+    fn row(customer: &Customer) -> (&str, impl Serialize) {
+        (&customer.id, Row::of(customer))
+    }
+
+    async fn insert(self, tx: &mut Write) -> Result<Customer, StoreError> {
+        let customer = self.prepare(tx)?;
+        match insert_row(tx, &customer).await {
+            Ok(()) => Ok(customer),
+            Err(error) => Err(name_taken(tx, error, &customer.name_key()).await),
+        }
+    }
+}
+
 /// Creates a customer.
 ///
 /// # Errors
 /// [`Violation::CustomerNameTaken`]; see [`StoreError`].
 pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreError> {
-    let customer = new.into_customer(tx.new_id().to_string(), tx.now());
-    check_owner(tx, None, &customer.owner_id)?;
-    if let Err(error) = insert_row(tx, &customer).await {
-        return Err(name_taken(tx, error, &customer.name_key()).await);
-    }
-    let data = customer.event_data(tx.masking(), tx.now());
-    let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
-    keep_change(tx, "customer.create", None, &customer, Some(event));
-    Ok(customer)
+    new.insert(tx).await
 }
 
 /// Adds the row alone.
 pub(super) async fn insert_row(tx: &mut Write, customer: &Customer) -> Result<(), sqlx::Error> {
-    let insert = bind(
-        sqlx::query(
-            "insert into customers (id, name, contact_phone, contact_email, status, lifecycle, level, source, industry, \
-         region, address, website, remark, owner_id, version, updated_at, name_key, created_at) \
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-        ),
-        customer,
-    );
-    insert.bind(customer.created_at.millis()).execute(&mut *tx).await?;
+    sqlx::query(INSERT).bind(json!([Row::of(customer)]).to_string()).execute(&mut *tx).await?;
     Ok(())
 }
 
@@ -122,11 +133,7 @@ pub async fn update(
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();
-    let updated = bind(sqlx::query(
-        "update customers set name = ?2, contact_phone = ?3, contact_email = ?4, status = ?5, lifecycle = ?6, level = ?7, \
-         source = ?8, industry = ?9, region = ?10, address = ?11, website = ?12, remark = ?13, owner_id = ?14, \
-         version = ?15, updated_at = ?16, name_key = ?17 where id = ?1",
-    ), &after).execute(&mut *tx).await;
+    let updated = sqlx::query(UPDATE).bind(json!([Row::of(&after)]).to_string()).execute(&mut *tx).await;
     if let Err(error) = updated {
         return Err(name_taken(tx, error, &after.name_key()).await);
     }
@@ -189,29 +196,70 @@ pub async fn list(
     CUSTOMERS.page(db, request, list, |filters| filter.add_to(filters)).await
 }
 
-/// Binds what a client can write and what follows from it, in the order that `insert` and `update` share.
-fn bind<'q>(
-    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
-    customer: &'q Customer,
-) -> sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments> {
-    query
-        .bind(&customer.id)
-        .bind(&customer.name)
-        .bind(&customer.contact_phone)
-        .bind(&customer.contact_email)
-        .bind(customer.status.code())
-        .bind(customer.lifecycle.map(Lifecycle::word))
-        .bind(&customer.level)
-        .bind(&customer.source)
-        .bind(&customer.industry)
-        .bind(&customer.region)
-        .bind(&customer.address)
-        .bind(&customer.website)
-        .bind(&customer.remark)
-        .bind(&customer.owner_id)
-        .bind(customer.version)
-        .bind(customer.updated_at.millis())
-        .bind(customer.name_key())
+/// What is written of a customer; the dates of its follow-ups are written with those.
+#[derive(Serialize)]
+struct Row<'a>(
+    &'a str,
+    &'a str,
+    String,
+    &'a str,
+    &'a str,
+    i64,
+    Option<&'static str>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a Option<String>,
+    &'a str,
+    i64,
+    i64,
+    i64,
+);
+
+/// Adds a row for each [`Row`] of the array `?1`.
+const INSERT: &str = concat!(
+    rows!("?1"),
+    "insert into customers (id, name, name_key, contact_phone, contact_email, status, lifecycle, level, source, industry, \
+     region, address, website, remark, owner_id, version, updated_at, created_at) select ",
+    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17),
+    " from r where true"
+);
+
+/// Changes the row of the one [`Row`] in the array `?1`.
+const UPDATE: &str = concat!(
+    rows!("?1"),
+    "update customers set (name, name_key, contact_phone, contact_email, status, lifecycle, level, source, industry, \
+     region, address, website, remark, owner_id, version, updated_at) = (",
+    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+    ") from r where id = json_extract(v, '$[0]')"
+);
+
+impl<'a> Row<'a> {
+    fn of(customer: &'a Customer) -> Self {
+        Self(
+            &customer.id,
+            &customer.name,
+            customer.name_key(),
+            &customer.contact_phone,
+            &customer.contact_email,
+            customer.status.code(),
+            customer.lifecycle.map(Lifecycle::word),
+            &customer.level,
+            &customer.source,
+            &customer.industry,
+            &customer.region,
+            &customer.address,
+            &customer.website,
+            &customer.remark,
+            &customer.owner_id,
+            customer.version,
+            customer.updated_at.millis(),
+            customer.created_at.millis(),
+        )
+    }
 }
 
 /// What a refused insert or update means: the name is the only thing that must be unique.

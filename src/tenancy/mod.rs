@@ -23,6 +23,7 @@ mod location;
 mod map;
 mod open;
 mod root;
+pub(crate) mod rows;
 mod schema;
 mod slot;
 
@@ -31,7 +32,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 pub use self::engine::{
-    Actor, Change, CountKey, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb, Unit, Write,
+    Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb,
+    Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::limits::{Bound, Capacity, Machine};

@@ -156,7 +156,13 @@ async fn sigterm_under_load_finishes_what_was_begun_and_leaves_only_main_files()
     let cell = Cell::start(directory.path());
     let sent = Arc::new(Mutex::new(Vec::new()));
     let writers: Vec<_> = (0..8).map(|writer| spawn_writer(&cell, 0, writer, sent.clone())).collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("a row in each tenant", async || {
+        let sent = sent.lock().await;
+        let has_row =
+            |tenant| sent.iter().any(|request| request.tenant == tenant && request.acknowledged.is_some());
+        (0..4).all(has_row)
+    })
+    .await;
 
     let code = tokio::task::spawn_blocking(move || cell.terminate()).await.expect("no panic");
 
@@ -202,6 +208,6 @@ async fn sixty_four_writers_share_their_commits() {
         "64 clients, one tenant: {statements:.2} statements and {commits:.3} commits (WAL syncs) a POST"
     );
     assert!(commits < 0.5, "{commits} commits a POST");
-    assert!(statements < 3.0, "{statements} statements a POST");
+    assert!(statements < 2.0, "{statements} statements a POST");
     app.stop().await;
 }

@@ -1,5 +1,6 @@
 //! The tenancy engine through its own door: `Tenants` → `TenantDb` → units of work. No HTTP.
 
+mod additions;
 mod admit;
 mod disk;
 mod faults;

@@ -1,14 +1,17 @@
 //! One write transaction: the units of a group, each inside its own savepoint, and what it came to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use serde_json::value::RawValue;
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr};
 
+use super::addition::{Additions, Prepared};
 use super::handle::{Prefix, Write};
 use super::job::{Answer, Job, Turn, refuse, replay};
-use super::ledger::{self, Entries, IdempotencyKey, Stored};
+use super::ledger::{self, Actor, Change, Entries, IdempotencyKey, Stored};
 use super::{Counters, Fault, Shared, fault_of};
+use crate::domain::Timestamp;
 use crate::tenancy::error::{Reason, StoreError, Unavailable};
 
 /// A group takes no further job once its ledger entries are this big: each of their three parameters must stay well
@@ -41,48 +44,99 @@ impl Group {
     pub(super) async fn run(mut self, write: &mut Write, jobs: &mut Vec<Job>, shared: &Shared) -> Verdicts {
         let keys: Vec<&str> = jobs.iter().filter_map(|job| Some(job.key.as_ref()?.key.as_str())).collect();
         let keys = serde_json::Value::from(keys).to_string();
-        if let Err(error) = self.begin(write, keys, shared).await {
-            let fault = fault_of(&error).unwrap_or(Fault::Other);
-            tracing::warn!(error = &error as &dyn std::error::Error, "a write transaction could not begin");
-            for job in jobs.drain(..) {
-                refuse(job, Unavailable::not_written(fault.into()).into()).await;
+        let added = match self.begin(write, jobs, &keys, shared).await {
+            Ok(added) => added,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a write transaction could not begin"
+                );
+                return self.lose(fault_of(&error).unwrap_or(Fault::Other), jobs.drain(..), shared).await;
             }
-            return self.lost(fault, &Unavailable::not_written(fault.into()));
+        };
+        let mut kept = Ok(());
+        for (job, prepared) in added {
+            kept = kept.and(self.added(job, prepared, write).await);
+        }
+        if let Err(fault) = kept {
+            return self.lose(fault, jobs.drain(..), shared).await;
         }
         let mut waiting = std::mem::take(jobs).into_iter();
         while self.entries.size() < GROUP_BYTES
             && let Some(job) = waiting.next()
         {
             if let Err(fault) = self.turn(write, job, shared).await {
-                // The transaction is gone, and with it every unit of the group so far; the rest is refused.
-                let reason = if fault == Fault::Deadline { Reason::RolledBack } else { fault.into() };
-                let why = Unavailable::not_written(reason);
-                for job in waiting {
-                    match self.earlier(&job) {
-                        Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
-                        _ => refuse(job, why.clone().into()).await,
-                    }
-                }
-                return self.lost(fault, &why);
+                return self.lose(fault, waiting, shared).await;
             }
         }
         jobs.extend(waiting);
         self.finish(write, shared).await
     }
 
-    /// Begins the transaction and looks up the answers that `keys`, a JSON array, already have.
-    async fn begin(&mut self, write: &mut Write, keys: String, shared: &Shared) -> Result<(), sqlx::Error> {
-        let keep_after = shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
+    /// Begins the transaction, looks up the answers that `keys`, a JSON array, already have, and adds what can be added
+    /// without a unit of its own. Takes the jobs of that, and returns them.
+    async fn begin(
+        &mut self,
+        write: &mut Write,
+        jobs: &mut Vec<Job>,
+        keys: &str,
+        shared: &Shared,
+    ) -> Result<Vec<(Job, Prepared)>, sqlx::Error> {
         write.changes.clear();
         write.prefix = Prefix::None;
-        write.connection().count_statement(ledger::BEGIN);
-        failpoint!("group.begin", sqlx::Error::Io);
-        let rows = sqlx::query(ledger::BEGIN).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
-        for row in rows {
-            let (key, stored) = ledger::stored_answer(&row)?;
-            self.seen.insert(key, stored);
+        let Some(additions) = Additions::take(write, jobs) else {
+            self.send_begin(write, ledger::BEGIN, "[]", keys, shared).await?;
+            return Ok(Vec::new());
+        };
+        let sql = AssertSqlSafe(ledger::begin_with(additions.insert));
+        let sent = self.send_begin(write, sql, &additions.rows, keys, shared).await;
+        let (added, others) = additions.settle(sent.as_ref().unwrap_or(&HashSet::new()));
+        jobs.extend(others);
+        match sent {
+            Err(error) if fault_of(&error).is_none() => {
+                // One of them breaks a rule of the table: in units of their own, the others do not suffer from it.
+                sqlx::query("rollback").execute(write.raw()).await?;
+                self.send_begin(write, ledger::BEGIN, "[]", keys, shared).await?;
+                Ok(added)
+            }
+            sent => sent.map(|_| added),
         }
-        Ok(())
+    }
+
+    /// Sends the string that begins the group; returns the ids of the records that it has added.
+    async fn send_begin(
+        &mut self,
+        write: &mut Write,
+        sql: impl SqlSafeStr,
+        rows: &str,
+        keys: &str,
+        shared: &Shared,
+    ) -> Result<HashSet<String>, sqlx::Error> {
+        let keep_after = shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS;
+        let sql = sql.into_sql_str();
+        write.connection().count_statement(sql.as_str());
+        failpoint!("group.begin", sqlx::Error::Io);
+        let found = sqlx::query(sql).bind(rows).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
+        let mut added = HashSet::new();
+        for row in found {
+            if row.len() == 1 {
+                added.insert(row.try_get(0)?);
+            } else {
+                let (key, stored) = ledger::stored_answer(&row)?;
+                self.seen.insert(key, stored);
+            }
+        }
+        Ok(added)
+    }
+
+    /// Keeps what a record that has been added leaves in the ledger, and its answer until the commit.
+    async fn added(&mut self, job: Job, prepared: Prepared, write: &Write) -> Result<(), Fault> {
+        let Prepared { id: _, columns: _, response, changes, now } = prepared;
+        let ran = (job.run)(Turn::Added(response.clone())).await;
+        self.ran.push(ran.answer);
+        self.units += 1;
+        self.wrote = true;
+        self.keep(changes, &job.actor, now, job.key.map(|key| (key, response)), write)
     }
 
     /// What takes the place of a job whose key has been answered, and whether that answer is durable already.
@@ -133,44 +187,45 @@ impl Group {
         if ran.ok {
             self.units += 1;
             self.wrote |= write.wrote;
-            let kept = self.keep(write, mark, job.key.zip(ran.response));
-            if let Err(error) = kept {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "ledger entries cannot be written as JSON"
-                );
-                self.ran.push(ran.answer);
-                return Err(Fault::Other);
-            }
-        } else {
-            write.changes.truncate(mark);
+            let (changes, actor) = (write.changes.split_off(mark), write.actor.clone());
+            self.ran.push(ran.answer);
+            return self.keep(changes, &actor, write.now, job.key.zip(ran.response), write);
         }
+        write.changes.truncate(mark);
         self.ran.push(ran.answer);
         Ok(())
     }
 
-    /// Adds what a successful unit leaves in the ledger: its changes from `mark` on, and its answer.
+    /// Adds what a success leaves in the ledger: its changes, and its answer.
     fn keep(
         &mut self,
-        write: &mut Write,
-        mark: usize,
+        changes: Vec<Change>,
+        actor: &Actor,
+        now: Timestamp,
         answer: Option<(IdempotencyKey, Box<RawValue>)>,
-    ) -> Result<(), serde_json::Error> {
-        failpoint!("ledger.before", <serde_json::Error as serde::ser::Error>::custom);
-        let (now, actor) = (write.now, write.actor.clone());
-        for change in write.changes.split_off(mark) {
-            self.entries.add_change(change, &actor, now, || write.new_id())?;
-        }
-        let Some((key, response)) = answer else {
-            return Ok(());
+        write: &Write,
+    ) -> Result<(), Fault> {
+        let add = || {
+            failpoint!("ledger.before", <serde_json::Error as serde::ser::Error>::custom);
+            for change in changes {
+                self.entries.add_change(change, actor, now, || write.new_id())?;
+            }
+            let Some((key, response)) = answer else { return Ok(()) };
+            let stored = Stored {
+                fingerprint: key.fingerprint.clone(),
+                response: response.get().to_owned(),
+                is_durable: false,
+            };
+            self.seen.insert(key.key.clone(), stored);
+            self.entries.add_answer(key, response, now)
         };
-        let stored = Stored {
-            fingerprint: key.fingerprint.clone(),
-            response: response.get().to_owned(),
-            is_durable: false,
-        };
-        self.seen.insert(key.key.clone(), stored);
-        self.entries.add_answer(key, response, now)
+        add().map_err(|error: serde_json::Error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "ledger entries cannot be written as JSON"
+            );
+            Fault::Other
+        })
     }
 
     /// Commits what there is, with its ledger entries.
@@ -214,7 +269,20 @@ impl Group {
         Verdicts { verdicts: ran.chain(failed).collect(), committed, discard }
     }
 
-    /// The transaction is gone: nobody's success stands, and no refusal that may have rested on its rows.
+    /// The transaction is gone, and with it every unit of the group so far; the rest is refused.
+    async fn lose(self, fault: Fault, waiting: impl Iterator<Item = Job>, shared: &Shared) -> Verdicts {
+        let reason = if fault == Fault::Deadline { Reason::RolledBack } else { fault.into() };
+        let why = Unavailable::not_written(reason);
+        for job in waiting {
+            match self.earlier(&job) {
+                Some((turn, true)) => replay(job, turn, shared).await(Ok(())),
+                _ => refuse(job, why.clone().into()).await,
+            }
+        }
+        self.lost(fault, &why)
+    }
+
+    /// Nobody's success stands, and no refusal that may have rested on the rows of a lost transaction.
     fn lost(self, fault: Fault, why: &Unavailable) -> Verdicts {
         let ran = self.ran.into_iter().map(|answer| (answer, Err(why.clone().into())));
         let failed = self.failed.into_iter().map(|(answer, own)| (answer, Err(own.into())));

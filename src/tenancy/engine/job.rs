@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use super::addition::Plan;
 use super::handle::Write;
 use super::ledger::{Actor, Done, IdempotencyKey};
 use super::{Running, Shared, Unit};
@@ -20,12 +21,16 @@ pub(super) struct Job {
     pub(super) actor: Actor,
     pub(super) key: Option<IdempotencyKey>,
     pub(super) run: Run,
+    /// What it adds, if it adds something that needs no unit of its own.
+    pub(super) addition: Option<Plan>,
 }
 
 /// What a unit runs on, or what stands in its place.
 pub(super) enum Turn<'a> {
     /// Run it; its answer is stored if it has a key.
     Run(&'a mut Write, bool),
+    /// What it adds has been added: the answer to this.
+    Added(Box<RawValue>),
     /// An earlier unit of this key has answered.
     Replay(String),
     /// It cannot run.
@@ -62,6 +67,10 @@ where
             let ran = async move {
                 match turn {
                     Turn::Refuse(why) => Err(why),
+                    Turn::Added(response) => {
+                        let value = serde_json::from_str(response.get())?;
+                        Ok((Done { value, replayed: false }, None))
+                    }
                     Turn::Replay(stored) => {
                         let value = serde_json::from_str(&stored)?;
                         Ok((Done { value, replayed: true }, None))
@@ -93,7 +102,7 @@ where
         }
         .boxed()
     });
-    (Job { actor, key, run }, receiver)
+    (Job { actor, key, run, addition: None }, receiver)
 }
 
 /// Runs one job that cannot have its turn.

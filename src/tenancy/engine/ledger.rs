@@ -13,6 +13,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use crate::domain::{Scope, Timestamp};
+use crate::tenancy::rows::{fields, rows};
 
 /// How long the answer of a write is kept for its retries (contract §8).
 pub(super) const KEEP_ANSWERS_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -74,22 +75,42 @@ pub(super) struct Stored {
     pub(super) is_durable: bool,
 }
 
-/// Begins a group: the transaction, the savepoint of its first unit, and the answers already given to its keys.
-pub(super) const BEGIN: &str = "begin immediate; savepoint u; \
-    select i.key, i.fingerprint, i.response \
-    from json_each(?1) j join idempotency i on i.key = j.value where i.at >= ?2";
+macro_rules! begin {
+    () => {
+        "begin immediate; \
+         select i.key, i.fingerprint, i.response \
+            from json_each(?2) j join idempotency i on i.key = j.value where i.at >= ?3; "
+    };
+}
+
+/// Begins a group: the transaction, the answers already given to its keys, and the savepoint of its first unit.
+pub(super) const BEGIN: &str = concat!(begin!(), "savepoint u");
+
+/// [`BEGIN`] of a group that adds records first, by `insert` (see [`super::Addition::INSERT`]). It returns the ids of those
+/// that nothing was in the way of. A request that has been answered before adds nothing.
+pub(super) fn begin_with(insert: &str) -> String {
+    const UNANSWERED: &str = " and not exists \
+        (select 1 from idempotency i where i.key = json_extract(v, '$[#-1]') and i.at >= ?3) \
+        on conflict do nothing returning id; ";
+    [begin!(), insert, UNANSWERED, "savepoint u"].concat()
+}
 
 macro_rules! commit_tail {
     () => {
-        "insert into journal (at, actor, action, resource, record_id, version, request_id, trace_id, changes) \
-            select value->>'at', value->>'actor', value->>'action', value->>'resource', value->>'record_id', \
-                value->>'version', value->>'request_id', value->>'trace_id', value->'changes' from json_each(?1); \
-         insert into outbox (event_id, type, record_id, trace_id, at, data) \
-            select value->>'event_id', value->>'type', value->>'record_id', value->>'trace_id', value->>'at', \
-                value->'data' from json_each(?2); \
-         insert or replace into idempotency (key, fingerprint, response, at) \
-            select value->>'key', value->>'fingerprint', value->'response', value->>'at' from json_each(?3); \
-         commit"
+        concat!(
+            rows!("?1"),
+            "insert into journal (at, actor, action, resource, record_id, version, request_id, trace_id, changes) select ",
+            fields!(0, 1, 2, 3, 4, 5, 6, 7, 8),
+            " from r; ",
+            rows!("?2"),
+            "insert into outbox (event_id, type, record_id, trace_id, at, data) select ",
+            fields!(0, 1, 2, 3, 4, 5),
+            " from r; ",
+            rows!("?3"),
+            "insert or replace into idempotency (key, fingerprint, response, at) select ",
+            fields!(0, 1, 2, 3),
+            " from r; commit"
+        )
     };
 }
 
@@ -113,7 +134,7 @@ pub(super) struct Entries {
     idempotency: Rows,
 }
 
-/// A JSON array of rows. Written row by row, so that its size is known while a group runs.
+/// A JSON array of rows, each an array of its columns. Written row by row, so that its size is known while a group runs.
 #[derive(Debug, Default)]
 struct Rows(Vec<u8>);
 
@@ -132,38 +153,6 @@ impl Rows {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct JournalRow {
-    at: i64,
-    actor: Arc<str>,
-    action: &'static str,
-    resource: &'static str,
-    record_id: String,
-    version: i64,
-    request_id: Option<String>,
-    trace_id: Option<String>,
-    changes: Value,
-}
-
-#[derive(Debug, Serialize)]
-struct OutboxRow {
-    event_id: Uuid,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    record_id: String,
-    trace_id: Option<String>,
-    at: i64,
-    data: Value,
-}
-
-#[derive(Debug, Serialize)]
-struct IdempotencyRow {
-    key: String,
-    fingerprint: String,
-    response: Box<RawValue>,
-    at: i64,
-}
-
 impl Entries {
     /// Bytes of JSON.
     pub(super) fn size(&self) -> usize {
@@ -178,27 +167,14 @@ impl Entries {
         now: Timestamp,
         new_id: impl Fn() -> Uuid,
     ) -> Result<(), serde_json::Error> {
-        if let Some(event) = change.event {
-            self.outbox.push(&OutboxRow {
-                event_id: new_id(),
-                kind: event.kind,
-                record_id: change.record_id.clone(),
-                trace_id: by.trace_id.clone(),
-                at: now.millis(),
-                data: event.data,
-            })?;
+        let Change { action, resource, record_id, version, changes, event } = change;
+        let (at, trace_id) = (now.millis(), &by.trace_id);
+        if let Some(Event { kind, data }) = event {
+            self.outbox.push(&(new_id(), kind, &record_id, trace_id, at, data.to_string()))?;
         }
-        self.journal.push(&JournalRow {
-            at: now.millis(),
-            actor: by.user.clone(),
-            action: change.action,
-            resource: change.resource,
-            record_id: change.record_id,
-            version: change.version,
-            request_id: by.request_id.clone(),
-            trace_id: by.trace_id.clone(),
-            changes: change.changes,
-        })
+        let changes = changes.to_string();
+        let row = (at, &by.user, action, resource, record_id, version, &by.request_id, trace_id, changes);
+        self.journal.push(&row)
     }
 
     /// Adds a successful unit's answer.
@@ -209,7 +185,7 @@ impl Entries {
         now: Timestamp,
     ) -> Result<(), serde_json::Error> {
         let IdempotencyKey { key, fingerprint } = key;
-        self.idempotency.push(&IdempotencyRow { key, fingerprint, response, at: now.millis() })
+        self.idempotency.push(&(key, fingerprint, response.get(), now.millis()))
     }
 
     /// The three parameters of [`COMMIT`].
@@ -218,7 +194,7 @@ impl Entries {
     }
 }
 
-/// Reads a row of [`BEGIN`].
+/// Reads a row of [`BEGIN`], of three columns.
 pub(super) fn stored_answer(row: &SqliteRow) -> Result<(String, Stored), sqlx::Error> {
     Ok((
         row.try_get(0)?,

@@ -10,6 +10,7 @@
 //! There is no `SqlitePool`: it pings on every acquire and release and hands every statement to another thread. The
 //! measurements are in ADR 0002.
 
+mod addition;
 mod condition;
 mod connection;
 mod fault;
@@ -36,11 +37,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tracing::Instrument as _;
 
+pub use self::addition::Addition;
+use self::addition::Plan;
 pub(super) use self::condition::{Condition, quarantined};
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
 pub(super) use self::file::{FileId, OpenFile, file_identity};
 pub use self::handle::{Read, Write};
+use self::job::Job;
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
 use self::members::Members;
 pub use self::reader::PointRead;
@@ -108,7 +112,7 @@ pub(super) struct Common {
 
 /// One tenant's open file. Cheap to share; the last holder that lets go closes it.
 pub struct TenantDb {
-    writes: Option<mpsc::Sender<job::Job>>,
+    writes: Option<mpsc::Sender<Job>>,
     reads: mpsc::Sender<reader::Job>,
     condition: Arc<Condition>,
     /// Which file is open.
@@ -186,6 +190,42 @@ impl TenantDb {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: AsyncFnOnce(&mut Write) -> Result<T, StoreError> + for<'a> Unit<'a, Write, T> + Send + 'static,
     {
+        self.submit(actor, key, unit, None).await
+    }
+
+    /// Adds a record, and answers with what `reply` makes of it: as [`TenantDb::write`] does, but together with the others
+    /// that are added at the same time.
+    ///
+    /// # Errors
+    /// Those of [`Addition::insert`] and of `reply`; see [`TenantDb::write`].
+    pub async fn add<A, T, F>(
+        &self,
+        actor: Actor,
+        key: Option<IdempotencyKey>,
+        new: A,
+        reply: F,
+    ) -> Result<Done<T>, StoreError>
+    where
+        A: Addition,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: FnOnce(A::Record) -> Result<T, StoreError> + Clone + Send + 'static,
+    {
+        let plan = Plan::new(new.clone(), reply.clone());
+        let alone = async move |tx: &mut Write| reply(new.insert(tx).await?);
+        self.submit(actor, key, alone, Some(plan)).await
+    }
+
+    async fn submit<T, F>(
+        &self,
+        actor: Actor,
+        key: Option<IdempotencyKey>,
+        unit: F,
+        addition: Option<Plan>,
+    ) -> Result<Done<T>, StoreError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: for<'a> Unit<'a, Write, T> + Send + 'static,
+    {
         self.condition.check()?;
         let Some(writes) = &self.writes else {
             return Err(Unavailable::not_written(Reason::TaskEnded).into());
@@ -193,7 +233,7 @@ impl TenantDb {
         let running = key.as_ref().map(|key| self.running.enter(&key.key));
         let is_twin = running.as_ref().is_some_and(|running| running.is_twin);
         let (job, answer) = job::job(actor, key, running, unit);
-        writes.try_send(job).map_err(|refused| match refused {
+        writes.try_send(Job { addition, ..job }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => self.gone(),
         })?;
