@@ -46,8 +46,10 @@ pub trait Addition: Clone + Send + 'static {
 /// How a job's record is added together with others.
 pub(super) struct Plan {
     insert: &'static str,
-    prepare: Box<dyn FnOnce(&mut Write) -> Result<Row, StoreError> + Send>,
+    prepare: Prepare,
 }
+
+type Prepare = Box<dyn FnOnce(&mut Write) -> Result<Row, StoreError> + Send>;
 
 /// A record's columns, and the answer if it is added.
 struct Row {

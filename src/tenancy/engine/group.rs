@@ -211,13 +211,11 @@ impl Group {
                 self.entries.add_change(change, actor, now, || write.new_id())?;
             }
             let Some((key, response)) = answer else { return Ok(()) };
-            let stored = Stored {
-                fingerprint: key.fingerprint.clone(),
-                response: response.get().to_owned(),
-                is_durable: false,
-            };
-            self.seen.insert(key.key.clone(), stored);
-            self.entries.add_answer(key, response, now)
+            self.entries.add_answer(&key, &response, now)?;
+            let IdempotencyKey { key, fingerprint } = key;
+            let response = response.get().to_owned();
+            self.seen.insert(key, Stored { fingerprint, response, is_durable: false });
+            Ok(())
         };
         add().map_err(|error: serde_json::Error| {
             tracing::error!(

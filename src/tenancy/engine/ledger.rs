@@ -180,8 +180,8 @@ impl Entries {
     /// Adds a successful unit's answer.
     pub(super) fn add_answer(
         &mut self,
-        key: IdempotencyKey,
-        response: Box<RawValue>,
+        key: &IdempotencyKey,
+        response: &RawValue,
         now: Timestamp,
     ) -> Result<(), serde_json::Error> {
         let IdempotencyKey { key, fingerprint } = key;

@@ -20,6 +20,7 @@ mod handle;
 mod job;
 mod ledger;
 mod members;
+mod queue;
 mod reader;
 mod totals;
 mod unit;

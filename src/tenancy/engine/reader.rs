@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{settle, worse};
 use super::handle::{Prefix, Read};
+use super::queue::gather;
 use super::{Common, Connection, Counters, Fault, OpenFile, Role, Shared, Unit, fault_of};
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, StoreError, Unavailable};
@@ -103,7 +104,7 @@ pub(super) async fn run(
                 break;
             },
         }
-        gather(&mut jobs, &mut batch).await;
+        gather(&mut jobs, &mut batch, BATCH).await;
         let _held_by_this_batch = snapshots.lock().await;
         failpoint!("reader.taken");
         if handle.is_none() {
@@ -142,23 +143,6 @@ pub(super) async fn run(
         read.into_connection().close().await;
     }
     let _nobody_waits = closed.send(());
-}
-
-/// Lets the requests that are ready to run ask before the batch begins. Nobody waits: where nothing else is ready, this
-/// returns at once.
-async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
-    loop {
-        let before = batch.len();
-        tokio::task::yield_now().await;
-        while batch.len() < BATCH
-            && let Ok(job) = jobs.try_recv()
-        {
-            batch.push(job);
-        }
-        if batch.len() == before || batch.len() >= BATCH {
-            return;
-        }
-    }
 }
 
 async fn refuse(batch: &mut Vec<Job>, why: &Unavailable) {

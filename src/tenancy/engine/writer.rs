@@ -12,6 +12,7 @@ use super::file::FileId;
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
+use super::queue::gather;
 use super::{Common, Fault, OpenFile, Role, Shared, fault_of, ledger};
 use crate::tenancy::error::{Quarantine, Unavailable};
 
@@ -84,6 +85,7 @@ impl Writer {
                     if taken == 0 {
                         break;
                     }
+                    gather(&mut jobs, &mut group, GROUP).await;
                     failpoint!("writer.taken");
                     while !group.is_empty() {
                         self.group(&mut group).await;
