@@ -87,9 +87,10 @@ impl Connection {
         Ok(time)
     }
 
-    /// The last answer after its head. A chunked body's framing is among it, in lines of its own.
-    pub(crate) fn body(&self) -> anyhow::Result<&str> {
-        Ok(str::from_utf8(&self.answer)?.split_once("\r\n\r\n").context("a body")?.1)
+    /// The object in the last answer; where that is chunked, it stands in a line of its own.
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
+        let mut lines = str::from_utf8(&self.answer)?.lines();
+        Ok(serde_json::from_str(lines.find(|line| line.starts_with('{')).context("an object")?)?)
     }
 }
 

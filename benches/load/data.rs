@@ -35,6 +35,8 @@ pub(crate) async fn fill(binary: &Path, directory: &Path, tenants: usize, rows: 
             .await?;
         connection.close().await?;
     }
+    // What is still to be written would be written while others are measured.
+    rustix::fs::sync();
     Ok(())
 }
 

@@ -143,8 +143,7 @@ impl Group {
         if self.tenants == 1 {
             let mut connection = Connection::open(&cell.address).await?;
             connection.send(&tenants.read(&format!("/customers?page={}", self.rows / 25))).await?;
-            let json = connection.body()?.lines().find(|line| line.starts_with('{')).context("a page")?;
-            let page: serde_json::Value = serde_json::from_str(json)?;
+            let page = connection.json()?;
             let cursor = page["nextCursor"].as_str().context("a cursor")?;
             subjects.extend([
                 of("health", By::Cell, scenarios::open("/health/live")),

@@ -69,8 +69,8 @@ async fn open_tenants(
     let (active, threads) = cell.footprint()?;
     let mut connection = Connection::open(&cell.address).await?;
     connection.send(&scenarios::open("/metrics")).await?;
-    let open = connection.body()?.lines().find_map(|line| line.strip_prefix("crm_tenants_open "));
-    let open: f64 = open.context("crm_tenants_open")?.trim().parse()?;
+    let figures = connection.json()?;
+    let open = figures["tenants_open"].as_f64().context("tenants_open")?;
     let per_tenant = |from: u64, to: u64| (to.saturating_sub(from)) as f64 / TENANTS as f64;
     report.figure("tenants open at once", vec![open], AtLeast(TENANTS as f64));
     report.figure("KiB resident per idle tenant", vec![per_tenant(before, idle)], AtMost(230.0));
