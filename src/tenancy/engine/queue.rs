@@ -2,10 +2,10 @@
 
 use tokio::sync::mpsc;
 
-/// Takes up to `most` of what waits in `queue`, in all that is in `taken` already, and lets the requests that are ready to
-/// run ask before it ends. Nobody is waited for: where nothing else is ready this returns at once.
+/// Adds what waits in `queue` to `taken`, until that holds `most`, and lets the requests that are ready to run ask before it
+/// ends. Nobody is waited for: where nothing else is ready this returns at once.
 ///
-/// Without it a task that was woken by the first request runs before the others have asked: 5 point reads a statement
+/// Without it a task that was woken by the first request runs before the others have asked: 4 to 7 point reads a statement
 /// instead of 35, with 64 clients on 2 cores.
 pub(super) async fn gather<T>(queue: &mut mpsc::Receiver<T>, taken: &mut Vec<T>, most: usize) {
     loop {
