@@ -23,7 +23,7 @@ use crate::domain::{
     NewOpportunity, OpportunityPatch, Precondition, Stage, Timestamp,
 };
 use crate::store::{contacts, customers, follow_ups, opportunities};
-use crate::tenancy::{Actor, StoreError, TenantDb};
+use crate::tenancy::{Actor, Addition as _, StoreError, TenantDb};
 
 /// What was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Players<'_> {
         match act {
             Act::Customer { number, fields } => {
                 let new = NewCustomer::check(read(fields)?, by, Masking::default())?;
-                let made = db.write(actor, None, async move |tx| Ok(customers::insert(tx, new).await?.id));
+                let made = db.write(actor, None, async move |tx| Ok(new.insert(tx).await?.id));
                 self.customers.insert(number, made.await?.value);
             }
             Act::ChangeCustomer { number, fields } => {

@@ -22,10 +22,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 
 /// Writes a JSON body.
 pub(super) fn json(response: &mut Response, value: &impl Serialize) {
-    // Room for a record: most answers are one.
-    let mut bytes = Vec::with_capacity(1024);
-    match serde_json::to_writer(&mut bytes, value) {
-        Ok(()) => {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
             response.headers_mut().insert(CONTENT_TYPE, JSON);
             response.body(bytes);
         }

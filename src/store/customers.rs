@@ -72,6 +72,7 @@ impl PointRead for Customer {
     }
 }
 
+/// Creates a customer. What can be in its way is another's name: [`Violation::CustomerNameTaken`].
 impl Addition for NewCustomer {
     const INSERT: &'static str = INSERT;
     type Record = Customer;
@@ -96,14 +97,6 @@ impl Addition for NewCustomer {
             Err(error) => Err(name_taken(tx, error, &customer.name_key()).await),
         }
     }
-}
-
-/// Creates a customer.
-///
-/// # Errors
-/// [`Violation::CustomerNameTaken`]; see [`StoreError`].
-pub async fn insert(tx: &mut Write, new: NewCustomer) -> Result<Customer, StoreError> {
-    new.insert(tx).await
 }
 
 /// Adds the row alone.

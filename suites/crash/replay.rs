@@ -1,6 +1,6 @@
 //! Retries after a crash: what was written answers as before, what was not is written now, once.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 
 use crate::cell::{Answer, Client};
@@ -12,6 +12,15 @@ pub(crate) struct Replays {
     pub(crate) sent: usize,
     /// Not what they should have been, in words.
     pub(crate) wrong: Vec<String>,
+}
+
+impl Replays {
+    /// How many there were, if each of them was what it should have been.
+    pub(crate) fn all_exact(self) -> anyhow::Result<usize> {
+        let Self { sent, wrong } = self;
+        ensure!(wrong.is_empty(), "{} replays are wrong: {:?}", wrong.len(), wrong.first());
+        Ok(sent)
+    }
 }
 
 /// Repeats writes, those of each tenant in their order. `was_written` says which of them are known to be in the files;

@@ -1,11 +1,13 @@
 //! Records that are added together: one statement for all that wait, and yet each succeeds or fails alone.
 
+use std::time::Duration;
+
 use crm_cell::tenancy::{Addition, Done, StoreError, TenantDb, Write};
 use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::support::{
-    Cell, Plug, Queued, Tables, add as add_alone, by, created, key, key_of, queue, rule, tables,
+    Cell, Plug, Queued, Setup, Tables, add as add_alone, by, created, key, key_of, queue, rule, tables,
 };
 
 /// A customer whose id and name are this, and what is special about it.
@@ -166,4 +168,43 @@ async fn a_request_that_was_answered_adds_nothing() {
     assert_eq!((again.value.as_str(), again.replayed), ("one", true));
     assert!(matches!(other, Err(StoreError::KeyReused)), "{other:?}");
     assert_eq!(tables(&db).await.customers, ["one"]);
+}
+
+/// A customer that takes for ever to be added.
+#[derive(Debug, Clone)]
+struct Endless;
+
+impl Addition for Endless {
+    const INSERT: &'static str = "with recursive \
+        r(v) as materialized (select value from json_each(?1)), \
+        c(n) as (select 1 union all select n + 1 from c where n < 500000000) \
+        insert into customers (id, name, name_key, status, owner_id, created_at, updated_at) \
+        select v->>0, v->>0, v->>0, 1, 'me', 0, 0 from r where (select count(*) from c) > 0";
+    type Record = Self;
+
+    fn prepare(self, _tx: &mut Write) -> Result<Self, StoreError> {
+        Ok(self)
+    }
+
+    fn row(_: &Self) -> (&str, impl Serialize) {
+        ("x", ["x"])
+    }
+
+    async fn insert(self, _tx: &mut Write) -> Result<Self, StoreError> {
+        Ok(self)
+    }
+}
+
+#[tokio::test]
+async fn an_addition_past_its_deadline_is_aborted_and_the_tenant_goes_on() {
+    let mut setup = Setup::default();
+    setup.storage.write_deadline = Duration::from_millis(100);
+    let cell = setup.open().await;
+    let db = cell.db("acme").await;
+
+    let endless = db.add(by("me"), key("endless"), Endless, |_| Ok("added".to_owned())).await;
+
+    assert!(matches!(endless, Err(StoreError::Unavailable(_))), "{endless:?}");
+    assert_eq!(add(&db, "one".to_owned(), Way::Plain).await.expect("added"), "one");
+    assert_eq!(tables(&db).await, Tables::of(vec!["one".to_owned()]));
 }

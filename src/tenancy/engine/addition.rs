@@ -76,22 +76,21 @@ impl Plan {
         Self { insert: A::INSERT, prepare: Box::new(prepare) }
     }
 
-    /// `None`: a unit of its own is to say what is in the way.
-    fn prepare(self, write: &mut Write, actor: Actor) -> Option<Prepared> {
+    /// The record's columns and the rest of it. `None`: a unit of its own is to say what is in the way.
+    fn prepare(self, write: &mut Write, actor: Actor) -> Option<(Box<RawValue>, Prepared)> {
         let mark = write.changes.len();
         write.begin_unit(actor);
         // A panic must not take the writer along.
         let row = catch_unwind(AssertUnwindSafe(|| (self.prepare)(write)));
         let changes = write.changes.split_off(mark);
         let Row { id, columns, response } = row.ok()?.ok()?;
-        Some(Prepared { id, columns, response, changes, now: write.now })
+        Some((columns, Prepared { id, response, changes, now: write.now }))
     }
 }
 
 /// A record that is ready to be added, and what it leaves in the ledger once it is.
 pub(super) struct Prepared {
     pub(super) id: String,
-    pub(super) columns: Box<RawValue>,
     pub(super) response: Box<RawValue>,
     pub(super) changes: Vec<Change>,
     pub(super) now: Timestamp,
@@ -117,7 +116,7 @@ impl Additions {
                 && job.key.as_ref().is_none_or(|key| keys.insert(key.key.clone()));
             let plan = if fits { job.addition.take() } else { None };
             match plan.and_then(|plan| plan.prepare(write, job.actor.clone())) {
-                Some(prepared) => additions.push(job, prepared),
+                Some((columns, prepared)) => additions.push(job, columns.get(), prepared),
                 None => jobs.push(job),
             }
         }
@@ -125,8 +124,7 @@ impl Additions {
         (!additions.jobs.is_empty()).then_some(additions)
     }
 
-    fn push(&mut self, job: Job, prepared: Prepared) {
-        let columns = prepared.columns.get();
+    fn push(&mut self, job: Job, columns: &str, prepared: Prepared) {
         let key = serde_json::Value::from(job.key.as_ref().map(|key| key.key.as_str())).to_string();
         if !self.jobs.is_empty() {
             self.rows.push(',');

@@ -95,6 +95,7 @@ impl Group {
         match sent {
             Err(error) if fault_of(&error).is_none() => {
                 // One of them breaks a rule of the table: in units of their own, the others do not suffer from it.
+                write.connection().count_statement("rollback");
                 sqlx::query("rollback").execute(write.raw()).await?;
                 self.send_begin(write, ledger::BEGIN, "[]", keys, shared).await?;
                 Ok(added)
@@ -116,7 +117,10 @@ impl Group {
         let sql = sql.into_sql_str();
         write.connection().count_statement(sql.as_str());
         failpoint!("group.begin", sqlx::Error::Io);
-        let found = sqlx::query(sql).bind(rows).bind(keys).bind(keep_after).fetch_all(write.raw()).await?;
+        write.connection().deadline().set(shared.settings.write_deadline);
+        let found = sqlx::query(sql).bind(rows).bind(keys).bind(keep_after).fetch_all(write.raw()).await;
+        write.connection().deadline().clear();
+        let found = found?;
         let mut added = HashSet::new();
         for row in found {
             if row.len() == 1 {
@@ -131,7 +135,7 @@ impl Group {
 
     /// Keeps what a record that has been added leaves in the ledger, and its answer until the commit.
     async fn added(&mut self, job: Job, prepared: Prepared, write: &Write) -> Result<(), Fault> {
-        let Prepared { id: _, columns: _, response, changes, now } = prepared;
+        let Prepared { id: _, response, changes, now } = prepared;
         let ran = (job.run)(Turn::Added(response.clone())).await;
         self.ran.push(ran.answer);
         self.units += 1;

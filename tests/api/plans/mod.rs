@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use sqlx::Connection as _;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::lists::lists;
 use self::plan::{Cost, costs, plan};
@@ -72,8 +71,7 @@ fn accepted(list: &str, narrowed_by: &str) -> impl Iterator<Item = Cost> {
 
 #[tokio::test]
 async fn every_list_is_read_through_an_index_in_its_order_or_is_a_known_exception() {
-    let sent = Statements::default();
-    let _of_this_test = tracing::subscriber::set_default(tracing_subscriber::registry().with(sent.clone()));
+    let (sent, _guard) = Statements::of_this_thread();
     let world = World::new().await;
     let manager = world.caller("acme", "admin");
     let mut asked = Vec::new();
@@ -119,8 +117,7 @@ async fn every_list_is_read_through_an_index_in_its_order_or_is_a_known_exceptio
 
 #[tokio::test]
 async fn no_other_operation_reads_more_than_it_needs() {
-    let sent = Statements::default();
-    let _of_this_test = tracing::subscriber::set_default(tracing_subscriber::registry().with(sent.clone()));
+    let (sent, _guard) = Statements::of_this_thread();
     let world = World::new().await; // creates and deletes
     let manager = world.caller("acme", "admin");
     let claims = json!({"sub": "tester", "tenantId": "acme", "dataScope": "self", "exp": 4_000_000_000_u64});

@@ -1,17 +1,29 @@
 //! The statements that the engine sends, as its trace log names them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::{Dispatch, Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Collects the statements that are sent while it is the subscriber.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Statements(Arc<Mutex<BTreeSet<String>>>);
 
 impl Statements {
+    /// Collects those of this thread until the guard is dropped.
+    pub(super) fn of_this_thread() -> (Self, DefaultGuard) {
+        // While it knows of one dispatcher only, tracing asks the thread that meets a callsite first whether anybody listens
+        // there, and remembers the answer for all. That may be another test's thread: with a second one it asks both.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
+        let statements = Self::default();
+        let guard = set_default(tracing_subscriber::registry().with(statements.clone()));
+        (statements, guard)
+    }
+
     /// The statements since the last call.
     pub(super) fn take(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.0.lock().expect("whole"))
