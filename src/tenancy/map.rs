@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bucket::Bucket;
 use super::engine::{Counters, FileId, TenantDb};
-use super::error::{Reason, StoreError, Unavailable};
+use super::error::{Reason, Unavailable};
 use super::open::{Opened, Opener};
 use super::slot::{Claim, Claimed, Entry, Live, Slot};
 use crate::config::Provision;
@@ -354,14 +354,9 @@ impl Inner {
         if opened.migrated {
             self.stats.migrations.fetch_add(1, Ordering::Relaxed);
         }
-        let Opened { file, reader, migrated: _ } = opened;
-        let db = TenantDb::start(&tenant, file, reader, &self.opener.shared, condition, claim);
+        let Opened { file, reader, members, migrated: _ } = opened;
+        let db = TenantDb::start(&tenant, (file, reader), members, &self.opener.shared, condition, claim);
         failpoint!("tenant.started", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
-        db.refresh_members().await.map_err(|error| match error {
-            StoreError::Unavailable(why) => why,
-            StoreError::Sql(error) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
-            _ => Unavailable::not_written(Reason::Io),
-        })?;
         Ok(Arc::new(db))
     }
 }

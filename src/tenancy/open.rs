@@ -1,20 +1,20 @@
 //! From a tenant id to an open file: creation, identity checks, migration.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{FromRow as _, Row as _};
 
 use super::engine::{
     Connection, Fault, FileId, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
-use super::files::{move_new, sync_directory_of};
-use super::location::{self, SIDE_FILES, side_file};
+use super::files::{move_new, remove_if_there, sync_directory_of, write_new};
+use super::location::{self, side_file};
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
@@ -34,6 +34,7 @@ pub(super) struct Opener {
 pub(super) struct Opened {
     pub(super) file: OpenFile,
     pub(super) reader: Connection,
+    pub(super) members: HashSet<String>,
     pub(super) migrated: bool,
 }
 
@@ -75,18 +76,12 @@ impl Opener {
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is
     /// either no tenant or all of it. A file that somebody put there meanwhile stays: opening it shows what it is.
     pub(super) async fn create(&self, tenant: &TenantId) -> Result<(), Unavailable> {
-        let path = self.path(tenant);
-        let unfinished = path.with_extension(&UNFINISHED[1..]);
+        let (path, now) = (self.path(tenant), self.shared.clock.now().millis());
         let made = async {
-            let bytes = self.template.bytes.clone();
-            let target = unfinished.clone();
             failpoint!("create.begin", sqlx::Error::Io);
-            blocking(move || write_new(&target, &bytes)).await?;
-            failpoint!("create.written", sqlx::Error::Io);
-            name_tenant(&unfinished, tenant, self.shared.clock.now().millis()).await?;
+            let content = self.template.named(tenant, now).await?;
             failpoint!("create.named", sqlx::Error::Io);
-            let (from, to) = (unfinished.clone(), path);
-            blocking(move || publish(&from, &to)).await
+            blocking(move || publish(&content, &path)).await
         };
         made.await.map_err(|error: sqlx::Error| {
             tracing::error!(%tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
@@ -102,32 +97,35 @@ impl Opener {
         check_file(&path, self.root.directory())?;
         let identity = file_identity(&path).map_err(cannot_open)?;
         failpoint!("open.begin", |_| Unavailable::not_written(Reason::Io));
-        let mut reader = self.connect(&path).await?;
-        let latest = schema::latest_version();
-        let (version, is_wal) = match check_content(&mut reader, tenant, latest).await {
-            Ok(content) => content,
-            Err(why) => {
-                reader.close().await;
-                return Err(why);
-            }
-        };
+        let (mut reader, mut content) = self.connect_to(tenant, &path).await?;
         failpoint!("open.checked", |_| Unavailable::not_written(Reason::Io));
-        let migrated = version < latest;
-        if migrated || !is_wal {
+        let migrated = content.version < schema::latest_version();
+        if migrated || !content.is_wal {
             reader.close().await;
             if migrated {
-                self.migrate(tenant, &path, version).await?;
+                self.migrate(tenant, &path, content.version).await?;
             }
-            if !is_wal {
+            if !content.is_wal {
                 // A copy made by `vacuum into`, say. Its reader and its writer would lock each other out.
                 failpoint!("open.use_wal", |_| Unavailable::not_written(Reason::Io));
                 schema::use_wal(&path)
                     .await
                     .map_err(|error| Unavailable::not_written(Reason::CannotOpen(Arc::new(error))))?;
             }
-            reader = self.connect(&path).await?;
+            (reader, content) = self.connect_to(tenant, &path).await?;
         }
-        Ok(Opened { file: OpenFile { path, identity }, reader, migrated })
+        Ok(Opened { file: OpenFile { path, identity }, reader, members: content.members, migrated })
+    }
+
+    async fn connect_to(&self, tenant: &TenantId, path: &Path) -> Result<(Connection, Content), Unavailable> {
+        let mut reader = self.connect(path).await?;
+        match check_content(&mut reader, tenant, schema::latest_version()).await {
+            Ok(content) => Ok((reader, content)),
+            Err(why) => {
+                reader.close().await;
+                Err(why)
+            }
+        }
     }
 
     /// Looks again at a file that was taken for damaged while it was open. It must be the same one: the WAL beside it would
@@ -202,25 +200,26 @@ fn cannot_open(error: io::Error) -> Unavailable {
     Unavailable::not_written(Reason::CannotOpen(Arc::new(error.into())))
 }
 
-/// The file's schema version, and whether its journal is a WAL, if it is this tenant's and not too new.
+/// What a file says of itself.
+struct Content {
+    version: i64,
+    is_wal: bool,
+    /// Those of the present schema's table.
+    members: HashSet<String>,
+}
+
+/// What the file says of itself, if it is this tenant's and not too new.
 async fn check_content(
     reader: &mut Connection,
     tenant: &TenantId,
     latest: i64,
-) -> Result<(i64, bool), Unavailable> {
-    let sql = "select (select application_id from pragma_application_id), (select user_version from pragma_user_version), \
-               (select journal_mode from pragma_journal_mode), tenant_id, min_reader_version from meta where id = 1";
-    let row: (i64, i64, String, String, i64) = match sqlx::query_as(sql).fetch_one(reader.raw()).await {
-        Ok(row) => row,
-        Err(error) => {
-            return Err(match fault_of(&error) {
-                Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
-                Some(_) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
-                None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
-            });
-        }
-    };
-    let (application_id, version, journal_mode, owner, min_reader_version) = row;
+) -> Result<Content, Unavailable> {
+    let (about, members) = read_content(reader).await.map_err(|error| match fault_of(&error) {
+        Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
+        Some(_) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
+        None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
+    })?;
+    let About { application_id, version, journal_mode, owner, min_reader_version } = about;
     if application_id != schema::APPLICATION_ID || version < 1 {
         Err(quarantined(Quarantine::Foreign))
     } else if owner != tenant.as_str() {
@@ -228,56 +227,59 @@ async fn check_content(
     } else if min_reader_version > latest {
         Err(quarantined(Quarantine::TooNew))
     } else {
-        Ok((version, journal_mode == "wal"))
+        Ok(Content { version, is_wal: journal_mode == "wal", members })
     }
 }
 
-/// Writes the identity into a copy of the template and makes WAL its journal mode for ever.
-async fn name_tenant(path: &Path, tenant: &TenantId, now: i64) -> Result<(), sqlx::Error> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        // Nothing can be lost: the file is synced before anybody may see it.
-        .synchronous(SqliteSynchronous::Off)
-        .pragma("journal_mode", "memory")
-        .disable_statement_logging()
-        .connect()
-        .await?;
-    sqlx::query("insert into meta (id, tenant_id, created_at) values (1, ?1, ?2); pragma journal_mode = wal")
-        .bind(tenant.as_str())
-        .bind(now)
-        .execute(&mut connection)
-        .await?;
-    connection.close().await
+#[derive(sqlx::FromRow)]
+struct About {
+    application_id: i64,
+    version: i64,
+    journal_mode: String,
+    owner: String,
+    min_reader_version: i64,
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    remove_if_there(path)?;
-    for suffix in SIDE_FILES {
-        remove_if_there(&side_file(path, suffix))?;
-    }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+macro_rules! about {
+    () => {
+        "select (select application_id from pragma_application_id) as application_id, \
+         (select user_version from pragma_user_version) as version, \
+         (select journal_mode from pragma_journal_mode) as journal_mode, \
+         tenant_id as owner, min_reader_version from meta where id = 1"
+    };
 }
 
-/// Makes the finished file durable and gives it its name, unless another file has it by now.
-fn publish(from: &Path, to: &Path) -> io::Result<()> {
-    File::open(from)?.sync_all()?;
+/// One hand-over to SQLite's thread, for files of the present schema; those of the first one have no members.
+async fn read_content(reader: &mut Connection) -> Result<(About, HashSet<String>), sqlx::Error> {
+    const ALL: &str = concat!(about!(), "; select user_id from members");
+    // Not kept: it is asked once.
+    let rows = match sqlx::query(ALL).persistent(false).fetch_all(reader.raw()).await {
+        Err(error) if fault_of(&error).is_none() => {
+            vec![sqlx::query(about!()).persistent(false).fetch_one(reader.raw()).await?]
+        }
+        rows => rows?,
+    };
+    let (about, members) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok((About::from_row(about)?, members))
+}
+
+/// Makes a file of this content durable and gives it its name, unless another file has it by now.
+fn publish(content: &[u8], path: &Path) -> io::Result<()> {
+    let unfinished = path.with_extension(&UNFINISHED[1..]);
+    remove_if_there(&unfinished)?;
+    let file = write_new(&unfinished, content)?;
+    failpoint!("create.written", |error| error);
+    file.sync_all()?;
     failpoint!("create.synced", |error| error);
-    match move_new(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return fs::remove_file(from),
+    match move_new(&unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return fs::remove_file(unfinished),
         moved => moved?,
     }
     failpoint!("create.renamed", |error| error);
-    sync_directory_of(to)?;
+    sync_directory_of(path)?;
     failpoint!("create.durable", |error| error);
     Ok(())
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), sqlx::Error> {
@@ -293,10 +295,10 @@ mod tests {
     fn a_file_that_somebody_put_there_meanwhile_is_not_replaced_by_a_new_tenant() {
         let directory = tempfile::tempdir().expect("a directory");
         let [unfinished, file] = ["acme.db.new", "acme.db"].map(|name| directory.path().join(name));
-        fs::write(&unfinished, "empty tenant").expect("written");
+        fs::write(&unfinished, "of a crash").expect("written");
         fs::write(&file, "restored").expect("written");
 
-        publish(&unfinished, &file).expect("there is a file now");
+        publish(b"empty tenant", &file).expect("there is a file now");
 
         assert_eq!(fs::read_to_string(&file).expect("there"), "restored");
         assert!(!unfinished.exists());

@@ -1,15 +1,20 @@
 //! The schema of a tenant's file: its migrations and the template that new tenants are made of.
 
-use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteOwnedBuf,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::files::{remove_if_there, write_new};
+use crate::domain::TenantId;
 
 /// `pragma application_id` of every tenant's file: "CRMC".
 pub(super) const APPLICATION_ID: i64 = 1_129_467_203;
@@ -26,6 +31,11 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 pub(super) fn latest_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
+
+/// Where a file says by which versions of the format it is written and read, and what they are for a file in WAL mode:
+/// <https://sqlite.org/fileformat2.html#file_format_version_numbers>.
+const FORMAT_VERSIONS: Range<usize> = 18..20;
+const WAL_FORMAT: u8 = 2;
 
 /// SQLite versions before this one can lose committed rows of a WAL: <https://sqlite.org/wal.html#the_wal_reset_bug>.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
@@ -80,13 +90,13 @@ pub(super) async fn copy(path: &Path, copy: &Path) -> Result<(), sqlx::Error> {
     done.map(|_| ()).and(closed)
 }
 
-/// An empty tenant without a name: what new tenants are copied from, and what a tenant that does not exist reads as.
-#[derive(Debug, Clone)]
+/// An empty tenant without a name: what new tenants are made of, and what a tenant that does not exist reads as.
+#[derive(Debug)]
 pub(super) struct Template {
     /// Its file, which nobody changes while the process runs. In rollback-journal mode: it needs no side files.
     pub(super) path: PathBuf,
-    /// The content of the file.
-    pub(super) bytes: Arc<[u8]>,
+    /// The same in memory, to give it a name there: a connection to each new file would take longer than all the rest.
+    blank: AsyncMutex<SqliteConnection>,
 }
 
 impl Template {
@@ -95,31 +105,39 @@ impl Template {
     /// # Errors
     /// The file cannot be written, or a migration fails.
     pub(super) async fn build(path: PathBuf) -> anyhow::Result<Self> {
-        for stale in [path.clone(), path.with_extension("db-journal")] {
-            match fs::remove_file(&stale) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot replace {}", stale.display()));
-                }
-                _ => {}
-            }
-        }
         let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Memory)
-            .synchronous(SqliteSynchronous::Off)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .thread_name(|_| "sqlite-template".to_owned())
             .disable_statement_logging();
-        let mut connection =
-            options.connect().await.with_context(|| format!("cannot create {}", path.display()))?;
-        check_sqlite(&mut connection).await?;
+        let mut blank = options.connect().await.context("opening a database in memory")?;
+        check_sqlite(&mut blank).await?;
         MIGRATIONS
-            .run_direct(None, &mut connection, false)
+            .run_direct(None, &mut blank, false)
             .await
             .context("the migrations do not run on an empty file")?;
-        connection.close().await.context("closing the template")?;
-        // Nobody else has the file open yet: reading it drops no lock of SQLite's.
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path, bytes: bytes.into() })
+        let bytes = blank.serialize(None).await.context("copying the template")?;
+        for stale in [&path, &path.with_extension("db-journal")] {
+            remove_if_there(stale).with_context(|| format!("cannot replace {}", stale.display()))?;
+        }
+        write_new(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, blank: AsyncMutex::new(blank) })
+    }
+
+    /// The content of a new file for `tenant`: in WAL mode.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(super) async fn named(&self, tenant: &TenantId, now: i64) -> Result<SqliteOwnedBuf, sqlx::Error> {
+        let mut blank = self.blank.lock().await;
+        sqlx::query("insert or replace into meta (id, tenant_id, created_at) values (1, ?1, ?2)")
+            .bind(tenant.as_str())
+            .bind(now)
+            .execute(&mut *blank)
+            .await?;
+        let mut content = blank.serialize(None).await?;
+        if let Some(versions) = content.get_mut(FORMAT_VERSIONS) {
+            versions.fill(WAL_FORMAT);
+        }
+        Ok(content)
     }
 }

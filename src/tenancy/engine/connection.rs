@@ -15,9 +15,10 @@ const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
 /// The WAL file is cut back to this many bytes when SQLite begins it anew.
 pub(super) const WAL_LIMIT: u64 = 64 << 20;
 /// Brings the WAL into the main file and empties it, unless a snapshot is in the way: waiting for one would keep writes
-/// waiting too. The second row: (one was in the way, frames in the WAL, frames copied).
-pub(super) const CHECKPOINT: &str =
-    "pragma busy_timeout = 0; pragma wal_checkpoint(truncate); pragma busy_timeout = 5000";
+/// waiting too. The second row: (one was in the way, frames in the WAL, frames copied). Then gives back the memory of the
+/// pages: a tenant that rests needs none.
+pub(super) const CHECKPOINT: &str = "pragma busy_timeout = 0; pragma wal_checkpoint(truncate); \
+    pragma busy_timeout = 5000; pragma shrink_memory";
 /// Virtual-machine instructions between two looks at the deadline: about 10 to 50 µs.
 const PROGRESS_STEP: i32 = 1000;
 
@@ -89,8 +90,7 @@ fn options(path: &Path, role: Role) -> SqliteConnectOptions {
         .thread_name(|id| format!("sqlite-{id}"))
         .pragma("trusted_schema", "off")
         .pragma("cell_size_check", "on")
-        .pragma("temp_store", "memory")
-        .pragma("cache_size", "-2000");
+        .pragma("temp_store", "memory");
     match role {
         Role::Writer => base
             .busy_timeout(Duration::from_millis(5000)) // as in `CHECKPOINT`

@@ -26,7 +26,7 @@ mod totals;
 mod unit;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,8 +126,8 @@ impl TenantDb {
     /// Starts the tasks of a tenant whose file is open for reading. `claim` is dropped once both connections are closed.
     pub(super) fn start<C: Send + Sync + 'static>(
         tenant: &TenantId,
-        file: OpenFile,
-        reader: Connection,
+        (file, reader): (OpenFile, Connection),
+        members: HashSet<String>,
         shared: &Shared,
         condition: Arc<Condition>,
         claim: C,
@@ -156,7 +156,7 @@ impl TenantDb {
             drop(claim);
         };
         tokio::spawn(writer.instrument(span));
-        let (running, members) = Default::default();
+        let (running, members) = (RunningKeys::default(), Members(members));
         Self { writes: Some(writes), reads, condition, identity, running, members }
     }
 
@@ -314,15 +314,6 @@ impl TenantDb {
     #[must_use]
     pub fn membership(&self, user: &str) -> Membership {
         self.members.membership(user)
-    }
-
-    /// Reads the members from the file: when it is opened, and for whoever changed them while it is open.
-    ///
-    /// # Errors
-    /// [`StoreError::Overloaded`], [`StoreError::Unavailable`], [`StoreError::Sql`]; the members are as before.
-    pub async fn refresh_members(&self) -> Result<(), StoreError> {
-        self.members.replace(self.read(members::read).await?);
-        Ok(())
     }
 }
 

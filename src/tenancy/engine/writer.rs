@@ -138,7 +138,7 @@ impl Writer {
         };
         let done = async {
             failpoint!("checkpoint.before", sqlx::Error::Io);
-            let rows = sqlx::query(CHECKPOINT).fetch_all(write.raw()).await?;
+            let rows = sqlx::query(CHECKPOINT).persistent(false).fetch_all(write.raw()).await?;
             failpoint!("checkpoint.after", sqlx::Error::Io);
             Ok::<_, sqlx::Error>(rows)
         };
