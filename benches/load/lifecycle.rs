@@ -1,6 +1,8 @@
 //! What opening, keeping and creating tenants costs.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use anyhow::Context as _;
 use crm_cell::app::{App, Parts};
@@ -10,7 +12,7 @@ use crate::client::{self, Connection, Requests};
 use crate::report::Report;
 use crate::report::Target::{AtLeast, AtMost};
 use crate::scenarios::{self, Tenants};
-use crate::servers::Server;
+use crate::servers::{Server, tenants_of};
 use crate::{CONNECTIONS, Options, SECRET, data};
 
 const TENANTS: usize = 2000;
@@ -20,6 +22,8 @@ const FILES: u64 = 512;
 const ROTATION: Duration = Duration::from_secs(60);
 const ROWS: u64 = 200;
 const FIRST_TOUCHES: usize = 300;
+/// The most that checkpoints of all of them take.
+const REST: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -32,7 +36,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
 }
 
 /// How long the map takes to open a tenant whose file exists, in this process.
-async fn cold_open(directory: &std::path::Path, report: &mut Report) -> anyhow::Result<()> {
+async fn cold_open(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let variables = [("PORT", "0"), ("CRM_JWT_SECRET", SECRET), ("CRM_HOST", "127.0.0.1")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = Config::load(&Sources::new(variables, directory))?;
@@ -52,11 +56,7 @@ async fn cold_open(directory: &std::path::Path, report: &mut Report) -> anyhow::
 }
 
 /// Tenants that stay open: what they take, read only and written to; and how long the first write to a new one takes.
-async fn open_tenants(
-    options: &Options,
-    directory: &std::path::Path,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+async fn open_tenants(options: &Options, directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let cell = Server::cell(&options.cell, directory, None)?;
     let tenants = Tenants::new(TENANTS, ROWS)?;
     // Connections, threads and caches that are there whatever the number of tenants.
@@ -76,6 +76,8 @@ async fn open_tenants(
     report.figure("KiB resident per idle tenant", vec![per_tenant(before, idle)], AtMost(230.0));
     report.figure("KiB resident per active tenant", vec![per_tenant(before, active)], AtMost(400.0));
     report.figure("threads", vec![threads as f64], crate::report::Target::None);
+    // Each of those writes is followed by a checkpoint, and those by nothing.
+    at_rest(&tenants_of(directory)).await?;
     let requests = scenarios::first_touch()?;
     let mut times = Vec::new();
     for _ in 0..FIRST_TOUCHES {
@@ -86,7 +88,7 @@ async fn open_tenants(
 }
 
 /// More tenants in turn than may be open.
-async fn rotation(options: &Options, directory: &std::path::Path, report: &mut Report) -> anyhow::Result<()> {
+async fn rotation(options: &Options, directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let cell = Server::cell(&options.cell, directory, Some(FILES))?;
     let requests = Tenants::new(IN_ROTATION, ROWS)?.in_turn(|turn| turn % 5 == 1);
     let run = client::run(&cell.address, CONNECTIONS, ROTATION, &requests).await?;
@@ -95,6 +97,22 @@ async fn rotation(options: &Options, directory: &std::path::Path, report: &mut R
     report.figure("answers/s meanwhile", vec![run.per_second], crate::report::Target::None);
     report.figure("p99 ms meanwhile", vec![run.p99_ms], crate::report::Target::None);
     cell.stop()
+}
+
+/// Waits until all WALs are empty.
+async fn at_rest(tenants: &Path) -> anyhow::Result<()> {
+    let is_written_to = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        Ok::<_, io::Error>(
+            entry.file_name().to_string_lossy().ends_with("-wal") && entry.metadata()?.len() > 0,
+        )
+    };
+    let give_up = Instant::now() + REST;
+    while fs::read_dir(tenants)?.map(is_written_to).any(|written| written.unwrap_or(true)) {
+        anyhow::ensure!(Instant::now() < give_up, "the tenants do not come to rest");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// Sends one request to each of the tenants.
