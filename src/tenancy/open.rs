@@ -114,7 +114,8 @@ impl Opener {
             }
             (reader, content) = self.connect_to(tenant, &path).await?;
         }
-        Ok(Opened { file: OpenFile { path, identity }, reader, members: content.members, migrated })
+        let members = content.members.ok_or_else(|| quarantined(Quarantine::Foreign))?;
+        Ok(Opened { file: OpenFile { path, identity }, reader, members, migrated })
     }
 
     async fn connect_to(&self, tenant: &TenantId, path: &Path) -> Result<(Connection, Content), Unavailable> {
@@ -204,8 +205,8 @@ fn cannot_open(error: io::Error) -> Unavailable {
 struct Content {
     version: i64,
     is_wal: bool,
-    /// Those of the present schema's table.
-    members: HashSet<String>,
+    /// `None`: there is no table of them, as in the first schema.
+    members: Option<HashSet<String>>,
 }
 
 /// What the file says of itself, if it is this tenant's and not too new.
@@ -220,7 +221,9 @@ async fn check_content(
         None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
     })?;
     let About { application_id, version, journal_mode, owner, min_reader_version } = about;
-    if application_id != schema::APPLICATION_ID || version < 1 {
+    // Without its members, a tenant would admit everybody.
+    let is_stripped = version >= latest && members.is_none();
+    if application_id != schema::APPLICATION_ID || version < 1 || is_stripped {
         Err(quarantined(Quarantine::Foreign))
     } else if owner != tenant.as_str() {
         Err(quarantined(Quarantine::Swapped))
@@ -249,19 +252,20 @@ macro_rules! about {
     };
 }
 
-/// One hand-over to SQLite's thread, for files of the present schema; those of the first one have no members.
-async fn read_content(reader: &mut Connection) -> Result<(About, HashSet<String>), sqlx::Error> {
+/// Hands over to SQLite's thread once, unless there is no table of members.
+async fn read_content(reader: &mut Connection) -> Result<(About, Option<HashSet<String>>), sqlx::Error> {
     const ALL: &str = concat!(about!(), "; select user_id from members");
     // Not kept: it is asked once.
     let rows = match sqlx::query(ALL).persistent(false).fetch_all(reader.raw()).await {
         Err(error) if fault_of(&error).is_none() => {
-            vec![sqlx::query(about!()).persistent(false).fetch_one(reader.raw()).await?]
+            let about = sqlx::query_as(about!()).persistent(false).fetch_one(reader.raw()).await?;
+            return Ok((about, None));
         }
         rows => rows?,
     };
     let (about, members) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
     let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Ok((About::from_row(about)?, members))
+    Ok((About::from_row(about)?, Some(members)))
 }
 
 /// Makes a file of this content durable and gives it its name, unless another file has it by now.

@@ -36,7 +36,7 @@ fn why(answer: Result<impl std::fmt::Debug, OpenError>) -> Option<Quarantine> {
     }
 }
 
-const DAMAGES: [(&str, Quarantine); 14] = [
+const DAMAGES: [(&str, Quarantine); 15] = [
     ("empty", Quarantine::Truncated),
     ("short", Quarantine::Truncated),
     ("half", Quarantine::Corrupt),
@@ -45,6 +45,7 @@ const DAMAGES: [(&str, Quarantine); 14] = [
     ("foreign", Quarantine::Foreign),
     ("unnamed", Quarantine::Foreign),
     ("unmarked", Quarantine::Foreign),
+    ("memberless", Quarantine::Foreign),
     ("swapped", Quarantine::Swapped),
     ("too_new", Quarantine::TooNew),
     ("symlink", Quarantine::NotAFile),
@@ -75,6 +76,11 @@ async fn damage(root: &Path, id: &str) {
         }
         "unmarked" => {
             alter(&file, "pragma application_id = 1").await;
+            Ok(())
+        }
+        "memberless" => {
+            // It would admit everybody.
+            alter(&file, "drop table members").await;
             Ok(())
         }
         "swapped" => {
