@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::{FromRow as _, Row as _};
+use sqlx::Row as _;
 
 use super::engine::{
     Connection, Fault, FileId, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
@@ -220,7 +220,7 @@ async fn check_content(
         Some(_) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
         None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
     })?;
-    let About { application_id, version, journal_mode, owner, min_reader_version } = about;
+    let About { application_id, version, is_wal, owner, min_reader_version } = about;
     // Without its members, a tenant would admit everybody.
     let is_stripped = version >= latest && members.is_none();
     if application_id != schema::APPLICATION_ID || version < 1 || is_stripped {
@@ -230,25 +230,22 @@ async fn check_content(
     } else if min_reader_version > latest {
         Err(quarantined(Quarantine::TooNew))
     } else {
-        Ok(Content { version, is_wal: journal_mode == "wal", members })
+        Ok(Content { version, is_wal, members })
     }
 }
 
-#[derive(sqlx::FromRow)]
 struct About {
     application_id: i64,
     version: i64,
-    journal_mode: String,
+    is_wal: bool,
     owner: String,
     min_reader_version: i64,
 }
 
 macro_rules! about {
     () => {
-        "select (select application_id from pragma_application_id) as application_id, \
-         (select user_version from pragma_user_version) as version, \
-         (select journal_mode from pragma_journal_mode) as journal_mode, \
-         tenant_id as owner, min_reader_version from meta where id = 1"
+        "pragma application_id; pragma user_version; pragma journal_mode; \
+         select tenant_id, min_reader_version from meta where id = 1"
     };
 }
 
@@ -256,16 +253,24 @@ macro_rules! about {
 async fn read_content(reader: &mut Connection) -> Result<(About, Option<HashSet<String>>), sqlx::Error> {
     const ALL: &str = concat!(about!(), "; select user_id from members");
     // Not kept: it is asked once.
-    let rows = match sqlx::query(ALL).persistent(false).fetch_all(reader.raw()).await {
+    let (rows, has_members) = match sqlx::query(ALL).persistent(false).fetch_all(reader.raw()).await {
         Err(error) if fault_of(&error).is_none() => {
-            let about = sqlx::query_as(about!()).persistent(false).fetch_one(reader.raw()).await?;
-            return Ok((about, None));
+            (sqlx::query(about!()).persistent(false).fetch_all(reader.raw()).await?, false)
         }
-        rows => rows?,
+        rows => (rows?, true),
     };
-    let (about, members) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    let [application_id, version, journal_mode, meta, members @ ..] = rows.as_slice() else {
+        return Err(sqlx::Error::RowNotFound);
+    };
+    let about = About {
+        application_id: application_id.try_get(0)?,
+        version: version.try_get(0)?,
+        is_wal: journal_mode.try_get::<&str, _>(0)? == "wal",
+        owner: meta.try_get("tenant_id")?,
+        min_reader_version: meta.try_get("min_reader_version")?,
+    };
     let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Ok((About::from_row(about)?, Some(members)))
+    Ok((about, has_members.then_some(members)))
 }
 
 /// Makes a file of this content durable and gives it its name, unless another file has it by now.
