@@ -107,6 +107,8 @@ impl Template {
     pub(super) async fn build(path: PathBuf) -> anyhow::Result<Self> {
         let options = SqliteConnectOptions::new()
             .auto_vacuum(SqliteAutoVacuum::Incremental)
+            // Or the name of one tenant would stay in the unused bytes of the next one's file.
+            .pragma("secure_delete", "on")
             .thread_name(|_| "sqlite-template".to_owned())
             .disable_statement_logging();
         let mut blank = options.connect().await.context("opening a database in memory")?;

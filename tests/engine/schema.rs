@@ -51,6 +51,19 @@ async fn a_new_tenant_is_what_the_migrations_make_of_an_empty_file() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_new_tenant_says_nothing_of_those_made_before() {
+    let cell = Cell::open().await;
+    cell.db("the-name-of-somebody-else").await;
+    cell.db("acme").await;
+    let directory = cell.stop().await;
+    let [other, acme] = ["the-name-of-somebody-else", "acme"].map(|id| {
+        let bytes = std::fs::read(crate::support::file_of(directory.path(), id)).expect("a file");
+        String::from_utf8_lossy(&bytes).contains("the-name")
+    });
+    assert_eq!((other, acme), (true, false));
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_version_is_served_while_it_says_that_older_ones_may() {
     let cell = Cell::open().await;
     add(&*cell.db("acme").await, "one").await.expect("written");
