@@ -114,7 +114,11 @@ impl Opener {
             }
             (reader, content) = self.connect_to(tenant, &path).await?;
         }
-        let members = content.members.ok_or_else(|| quarantined(Quarantine::Foreign))?;
+        let Some(members) = content.members else {
+            // Without them, the tenant would admit everybody.
+            reader.close().await;
+            return Err(quarantined(Quarantine::Foreign));
+        };
         Ok(Opened { file: OpenFile { path, identity }, reader, members, migrated })
     }
 
@@ -203,8 +207,11 @@ fn cannot_open(error: io::Error) -> Unavailable {
 
 /// What a file says of itself.
 struct Content {
+    application_id: i64,
     version: i64,
     is_wal: bool,
+    owner: String,
+    min_reader_version: i64,
     /// `None`: there is no table of them, as in the first schema.
     members: Option<HashSet<String>>,
 }
@@ -215,31 +222,20 @@ async fn check_content(
     tenant: &TenantId,
     latest: i64,
 ) -> Result<Content, Unavailable> {
-    let (about, members) = read_content(reader).await.map_err(|error| match fault_of(&error) {
+    let content = read_content(reader).await.map_err(|error| match fault_of(&error) {
         Some(Fault::Corrupt) => quarantined(Quarantine::Corrupt),
         Some(_) => Unavailable::not_written(Reason::CannotOpen(Arc::new(error))),
         None => quarantined(Quarantine::Foreign), // no table `meta`, or no row in it
     })?;
-    let About { application_id, version, is_wal, owner, min_reader_version } = about;
-    // Without its members, a tenant would admit everybody.
-    let is_stripped = version >= latest && members.is_none();
-    if application_id != schema::APPLICATION_ID || version < 1 || is_stripped {
+    if content.application_id != schema::APPLICATION_ID || content.version < 1 {
         Err(quarantined(Quarantine::Foreign))
-    } else if owner != tenant.as_str() {
+    } else if content.owner != tenant.as_str() {
         Err(quarantined(Quarantine::Swapped))
-    } else if min_reader_version > latest {
+    } else if content.min_reader_version > latest {
         Err(quarantined(Quarantine::TooNew))
     } else {
-        Ok(Content { version, is_wal, members })
+        Ok(content)
     }
-}
-
-struct About {
-    application_id: i64,
-    version: i64,
-    is_wal: bool,
-    owner: String,
-    min_reader_version: i64,
 }
 
 macro_rules! about {
@@ -250,7 +246,7 @@ macro_rules! about {
 }
 
 /// Hands over to SQLite's thread once, unless there is no table of members.
-async fn read_content(reader: &mut Connection) -> Result<(About, Option<HashSet<String>>), sqlx::Error> {
+async fn read_content(reader: &mut Connection) -> Result<Content, sqlx::Error> {
     const ALL: &str = concat!(about!(), "; select user_id from members");
     // Not kept: it is asked once.
     let (rows, has_members) = match sqlx::query(ALL).persistent(false).fetch_all(reader.raw()).await {
@@ -262,15 +258,15 @@ async fn read_content(reader: &mut Connection) -> Result<(About, Option<HashSet<
     let [application_id, version, journal_mode, meta, members @ ..] = rows.as_slice() else {
         return Err(sqlx::Error::RowNotFound);
     };
-    let about = About {
+    let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(Content {
         application_id: application_id.try_get(0)?,
         version: version.try_get(0)?,
         is_wal: journal_mode.try_get::<&str, _>(0)? == "wal",
         owner: meta.try_get("tenant_id")?,
         min_reader_version: meta.try_get("min_reader_version")?,
-    };
-    let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Ok((about, has_members.then_some(members)))
+        members: has_members.then_some(members),
+    })
 }
 
 /// Makes a file of this content durable and gives it its name, unless another file has it by now.
