@@ -54,6 +54,8 @@ pub(super) const KEYS: &[Key] = &[
     key("storage.queue", Kind::Number),
     key("storage.read_deadline", Kind::Duration),
     key("storage.write_deadline", Kind::Duration),
+    key("storage.report_deadline", Kind::Duration),
+    key("storage.export_deadline", Kind::Duration),
     key("tenants.default_id", Kind::Text).alias("DEFAULT_TENANT_ID"),
     key("tenants.provision", Kind::Choice(&["auto", "explicit"])).alias("CRM_TENANT_PROVISION"),
     key("tenants.binding", Kind::Choice(&["header", "strict"])).alias("CRM_TENANT_BINDING"),

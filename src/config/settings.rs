@@ -84,6 +84,12 @@ pub struct Storage {
     /// A unit of work that writes and runs longer than this is aborted.
     #[serde(with = "humantime_serde")]
     pub write_deadline: Duration,
+    /// A report that runs longer than this is aborted.
+    #[serde(with = "humantime_serde")]
+    pub report_deadline: Duration,
+    /// An export that takes longer than this is broken off, whoever is slow.
+    #[serde(with = "humantime_serde")]
+    pub export_deadline: Duration,
 }
 
 /// What a database of the Python cell at `CRM_DATABASE_URL` that was not imported means.

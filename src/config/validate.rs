@@ -65,6 +65,8 @@ impl Faults {
             queue,
             read_deadline,
             write_deadline,
+            report_deadline,
+            export_deadline,
         } = storage;
         self.check("storage.database_url", database_file(database_url, Path::new(""), |_| false));
         self.duration("storage.lock_wait", *lock_wait);
@@ -74,6 +76,8 @@ impl Faults {
         self.number("storage.queue", *queue as u64, 1..=MANY);
         self.lasting("storage.read_deadline", *read_deadline);
         self.lasting("storage.write_deadline", *write_deadline);
+        self.lasting("storage.report_deadline", *report_deadline);
+        self.lasting("storage.export_deadline", *export_deadline);
     }
 
     fn tenants(&mut self, tenants: &Tenants) {
@@ -213,6 +217,8 @@ mod tests {
             ("CRM__STORAGE__QUEUE", "1000001"),
             ("CRM__STORAGE__READ_DEADLINE", "0s"),
             ("CRM__STORAGE__WRITE_DEADLINE", "500000h"),
+            ("CRM__STORAGE__REPORT_DEADLINE", "0s"),
+            ("CRM__STORAGE__EXPORT_DEADLINE", "0s"),
             ("CRM__TENANTS__CREATE_BURST", "0"),
             ("CRM__TENANTS__CREATE_PER_MINUTE", "0"),
             ("CRM_JWT_SECRET", "0123456789abcdef0123456789abcde"),

@@ -6,7 +6,7 @@
 //! - `schema`: migrations, and the template that new tenants are copied from.
 //! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
-//! - `engine`: one writer and one reader task for each open tenant.
+//! - `engine`: one writer and one reader task for each open tenant, and connections for long reads.
 //!
 //! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
 //! by a [`TenantDb`], and those only come from [`Tenants`].
@@ -32,8 +32,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 pub use self::engine::{
-    Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, PointRead, Read, TenantDb,
-    Unit, Write,
+    Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, LongRead, PointRead, Read,
+    TenantDb, Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::limits::{Bound, Capacity, Machine};
@@ -66,23 +66,18 @@ impl Tenants {
         capacity: Capacity,
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
-        let Surroundings { clock, ids, masking } = surroundings;
         let template =
             schema::Template::build(root.template_file()).await.context("preparing new tenants")?;
-        let shared = engine::Shared {
-            settings: engine::Settings {
-                queue: storage.queue,
-                read_deadline: storage.read_deadline,
-                write_deadline: storage.write_deadline,
-                checkpoint_after: storage.checkpoint_after,
-                writer_idle: storage.writer_idle,
-            },
-            clock,
-            ids,
-            masking,
-            counters: Arc::default(),
-            trash: root.trash().into(),
+        let settings = engine::Settings {
+            queue: storage.queue,
+            read_deadline: storage.read_deadline,
+            write_deadline: storage.write_deadline,
+            report_deadline: storage.report_deadline,
+            export_deadline: storage.export_deadline,
+            checkpoint_after: storage.checkpoint_after,
+            writer_idle: storage.writer_idle,
         };
+        let shared = engine::Shared::new(settings, surroundings, root.trash().into());
         let settings = map::Settings {
             idle: storage.tenant_idle,
             provision: tenants.provision,

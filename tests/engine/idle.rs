@@ -2,7 +2,6 @@
 //! and after a clean stop only main files are left.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Cell, Setup, add, beside, by, copy_outside, count, file_of, insert_row, queue, toil, until,
-    write_for_ever,
+    Cell, Setup, add, beside, by, copy_outside, count, descriptors_of, file_of, insert_row, queue, toil,
+    until, write_for_ever,
 };
 
 fn restless() -> Setup {
@@ -34,16 +33,6 @@ async fn rows_in_main_file(cell: &Cell, id: &str) -> i64 {
     let rows = sqlx::query_scalar("select count(*) from customers").fetch_one(&mut connection).await;
     connection.close().await.expect("closed");
     rows.expect("counted")
-}
-
-fn descriptors_of(file: &Path) -> Vec<PathBuf> {
-    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-    fs::read_dir("/proc/self/fd")
-        .expect("procfs")
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .filter(|target| target.parent() == file.parent())
-        .filter(|target| target.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&name)))
-        .collect()
 }
 
 async fn fill(db: &Arc<TenantDb>, rows: i64) {

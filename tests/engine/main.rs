@@ -2,6 +2,7 @@
 
 mod additions;
 mod admit;
+mod aside;
 mod disk;
 mod faults;
 mod group_commit;

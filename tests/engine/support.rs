@@ -48,6 +48,8 @@ impl Default for Setup {
                 queue: 2048,
                 read_deadline: Duration::from_secs(10),
                 write_deadline: Duration::from_secs(10),
+                report_deadline: Duration::from_secs(20),
+                export_deadline: Duration::from_secs(20),
             },
             tenants: config::Tenants {
                 default_id: tenant("default"),
@@ -383,4 +385,15 @@ pub(crate) fn quarantine(error: &Unavailable) -> Option<Quarantine> {
 pub(crate) fn copy_outside(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("--").arg(from).arg(to).status().expect("cp runs");
     assert!(copied.success(), "{} is copied", from.display());
+}
+
+/// The descriptors that this process has of a tenant's file and of what lies beside it.
+pub(crate) fn descriptors_of(file: &Path) -> Vec<PathBuf> {
+    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+    std::fs::read_dir("/proc/self/fd")
+        .expect("procfs")
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.parent() == file.parent())
+        .filter(|target| target.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&name)))
+        .collect()
 }

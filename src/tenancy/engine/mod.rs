@@ -6,11 +6,13 @@
 //! - Reads queue up; the reader answers all waiting point reads with one statement and runs the others at one snapshot.
 //! - A unit runs to its end in the task even when its caller is gone: dropping a future in the middle of a transaction
 //!   is how commits become unknown.
+//! - A long read (a report, an export) gets a connection of its own and keeps nobody waiting.
 //!
 //! There is no `SqlitePool`: it pings on every acquire and release and hands every statement to another thread. The
 //! measurements are in ADR 0002.
 
 mod addition;
+mod aside;
 mod condition;
 mod connection;
 mod fault;
@@ -26,11 +28,12 @@ mod totals;
 mod unit;
 mod writer;
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,6 +43,9 @@ use tracing::Instrument as _;
 
 pub use self::addition::Addition;
 use self::addition::Plan;
+pub use self::aside::LongRead;
+pub(super) use self::aside::{AT_ONCE, KINDS};
+use self::aside::{Aside, Turns};
 pub(super) use self::condition::{Condition, quarantined};
 pub(super) use self::connection::{Connection, Role};
 pub(super) use self::fault::{Fault, fault_of};
@@ -52,6 +58,7 @@ pub use self::reader::PointRead;
 pub use self::totals::CountKey;
 use self::totals::Totals;
 pub use self::unit::Unit;
+use super::Surroundings;
 use super::error::{Reason, StoreError, Unavailable};
 use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId};
 
@@ -64,6 +71,8 @@ pub(super) struct Settings {
     pub(super) queue: usize,
     pub(super) read_deadline: Duration,
     pub(super) write_deadline: Duration,
+    pub(super) report_deadline: Duration,
+    pub(super) export_deadline: Duration,
     pub(super) checkpoint_after: Duration,
     pub(super) writer_idle: Duration,
 }
@@ -78,6 +87,16 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     /// Where side files go whose file was replaced.
     pub(super) trash: Arc<Path>,
+    /// Turns of long reads in the process.
+    turns: Arc<Turns>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, surroundings: Surroundings, trash: Arc<Path>) -> Self {
+        let Surroundings { clock, ids, masking } = surroundings;
+        let (counters, turns) = (Arc::default(), Arc::new(Turns::of_process()));
+        Self { settings, clock, ids, masking, counters, trash, turns }
+    }
 }
 
 /// What the engines of a process have done since it started.
@@ -101,14 +120,23 @@ pub struct Counters {
     pub discarded: AtomicU64,
 }
 
-/// What the reader and the writer of one tenant share.
-#[derive(Debug, Clone, Default)]
+/// What the reader, the writer and the long reads of one tenant share.
+#[derive(Debug, Clone)]
 pub(super) struct Common {
     condition: Arc<Condition>,
     /// What the reader has counted.
     totals: Arc<Totals>,
     /// Held by the reader as long as it has a snapshot.
     snapshots: Arc<AsyncMutex<()>>,
+    /// Turns of the tenant's long reads.
+    turns: Arc<Turns>,
+}
+
+impl Common {
+    fn new(condition: Arc<Condition>) -> Self {
+        let (totals, snapshots) = Default::default();
+        Self { condition, totals, snapshots, turns: Arc::new(Turns::of_tenant()) }
+    }
 }
 
 /// One tenant's open file. Cheap to share; the last holder that lets go closes it.
@@ -120,10 +148,11 @@ pub struct TenantDb {
     identity: Option<FileId>,
     running: RunningKeys,
     members: Members,
+    aside: Aside,
 }
 
 impl TenantDb {
-    /// Starts the tasks of a tenant whose file is open for reading. `claim` is dropped once both connections are closed.
+    /// Starts the tasks of a tenant whose file is open for reading. `claim` is dropped once all connections are closed.
     pub(super) fn start<C: Send + Sync + 'static>(
         tenant: &TenantId,
         (file, reader): (OpenFile, Connection),
@@ -136,11 +165,14 @@ impl TenantDb {
         let span = tracing::error_span!("engine", %tenant);
         let identity = file.identity;
         let (reader_closed, when_reader_closed) = oneshot::channel();
-        let common = Common { condition: condition.clone(), ..Common::default() };
+        let common = Common::new(condition.clone());
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let reader = reader::run(jobs, file.clone(), reader, shared.clone(), common.clone(), reader_closed);
         // Each task holds it: one that panics must not give the file away while the other has it open.
         let claim = Arc::new(claim);
+        let of_long_reads: Weak<dyn Any + Send + Sync> = Arc::downgrade(&claim) as _;
+        let aside =
+            Aside::new(file.clone(), shared.clone(), common.clone(), Some(of_long_reads), span.clone());
         let reader = {
             let claim = claim.clone();
             async move {
@@ -157,19 +189,21 @@ impl TenantDb {
         };
         tokio::spawn(writer.instrument(span));
         let (running, members) = (RunningKeys::default(), Members(members));
-        Self { writes: Some(writes), reads, condition, identity, running, members }
+        Self { writes: Some(writes), reads, condition, identity, running, members, aside }
     }
 
     /// Starts a reader over a file that nobody changes.
     pub(super) fn start_immutable(path: PathBuf, reader: Connection, shared: &Shared) -> Self {
-        let common = Common::default();
-        let condition = common.condition.clone();
+        let condition = Arc::<Condition>::default();
+        let common = Common::new(condition.clone());
         let (reads, jobs) = mpsc::channel(shared.settings.queue);
         let file = OpenFile { path, identity: None };
+        let span = tracing::Span::current();
+        let aside = Aside::new(file.clone(), shared.clone(), common.clone(), None, span);
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(jobs, file, reader, shared.clone(), common, closed));
         let (running, members) = Default::default();
-        Self { writes: None, reads, condition, identity: None, running, members }
+        Self { writes: None, reads, condition, identity: None, running, members, aside }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the

@@ -94,7 +94,7 @@ pub(super) async fn run(
     let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
-    let Common { condition, totals, snapshots } = common;
+    let Common { condition, totals, snapshots, turns: _ } = common;
     let mut quarantined = pin!(condition.quarantined());
     loop {
         tokio::select! {

@@ -64,8 +64,8 @@ impl Writer {
         }
     }
 
-    /// Serves `jobs` until all senders are gone or the tenant is quarantined, waits for the reader to close, then closes
-    /// last: a connection that closes last empties and removes the WAL, and two that close at once may both fail to be the
+    /// Serves `jobs` until all senders are gone or the tenant is quarantined, waits for the reader and the long
+    /// reads to close, then closes last: a connection that closes last empties and removes the WAL, and two that close at once may both fail to be the
     /// last.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
@@ -102,6 +102,7 @@ impl Writer {
             }
         }
         let _reader_task_is_gone = reader_closed.await;
+        self.common.turns.end().await;
         self.close().await;
         self.file.clear_way(self.wal, &self.shared).await;
     }
@@ -147,7 +148,7 @@ impl Writer {
                 self.unchecked = false;
                 self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) => self.last_write = Instant::now(), // another process is in the way: again after the next pause
+            Ok(_) => self.last_write = Instant::now(), // a long read or another process is in the way: again later
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "checkpointing a tenant failed");
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
