@@ -3,7 +3,8 @@
 use salvo::extract::Metadata;
 use salvo::http::header::IF_MATCH;
 use salvo::http::{Method, Request};
-use salvo::{Depot, Extractible};
+use salvo::routing::{Filter, PathState};
+use salvo::{Depot, Extractible, Router, async_trait};
 use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, ParameterIn};
 use serde_json::Value;
 
@@ -14,9 +15,43 @@ use super::payload::JsonBody;
 use crate::domain::{InputType as _, Invalid, Precondition, Problem};
 
 /// The place of a record in a path. Anything that is no id is an unknown path (contract §2).
-pub(super) const RECORD: &str = "{id|[A-Za-z0-9_-]{1,64}}";
+const RECORD: &str = "{id|[A-Za-z0-9_-]{1,64}}";
+/// What stands in the place of an id in the paths of some collections, and is no id in any.
+const WORDS: [&str; 4] = ["export", "forecast", "import", "win-rate"];
 
-/// The id in [`RECORD`].
+/// The routes of one record of a collection.
+pub(super) fn of_record() -> Router {
+    Router::with_path(RECORD).filter(IsId)
+}
+
+/// What stands in the place of an id is one.
+#[derive(Debug)]
+struct IsId;
+
+impl IsId {
+    fn holds(request: &Request) -> bool {
+        let mut parts = request.uri().path().split('/').filter(|part| !part.is_empty());
+        parts.nth(1).is_none_or(|id| !WORDS.contains(&id))
+    }
+}
+
+#[async_trait]
+impl Filter for IsId {
+    async fn filter_for_method(
+        &self,
+        request: &mut Request,
+        _path: &mut PathState<'_>,
+        _method: &Method,
+    ) -> Option<bool> {
+        Some(Self::holds(request))
+    }
+
+    async fn filter(&self, request: &mut Request, _path: &mut PathState<'_>) -> bool {
+        Self::holds(request)
+    }
+}
+
+/// The id of a record in a path.
 #[derive(Debug)]
 pub(super) struct RecordId(pub(super) String);
 

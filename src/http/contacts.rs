@@ -5,7 +5,7 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
 use super::body::{Body, BodyType, MergePatch};
-use super::conditions::{Expected, RECORD, RecordId};
+use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -22,10 +22,10 @@ const COLLECTION: &str = "contacts";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record = Router::with_path(RECORD).read(get_contact).patch(update_contact).delete(delete_contact);
+    let record = of_record().read(get_contact).patch(update_contact).delete(delete_contact);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_contacts).post(create_contact).push(record);
-    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_contact);
+    let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_contact);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 

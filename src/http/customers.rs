@@ -5,7 +5,7 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
 use super::body::{Body, BodyType, MergePatch};
-use super::conditions::{Expected, RECORD, RecordId};
+use super::conditions::{Expected, RecordId, of_record};
 use super::error::{ApiError, ApiResult};
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -23,10 +23,10 @@ const COLLECTION: &str = "customers";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record = Router::with_path(RECORD).read(get_customer).patch(update_customer).delete(delete_customer);
+    let record = of_record().read(get_customer).patch(update_customer).delete(delete_customer);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
-    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_customer);
+    let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_customer);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 

@@ -5,7 +5,7 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
 use super::body::{Body, BodyType, MergePatch};
-use super::conditions::{Expected, RECORD, RecordId};
+use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -22,11 +22,10 @@ const COLLECTION: &str = "follow-ups";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record =
-        Router::with_path(RECORD).read(get_follow_up).patch(update_follow_up).delete(delete_follow_up);
+    let record = of_record().read(get_follow_up).patch(update_follow_up).delete(delete_follow_up);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_follow_ups).post(create_follow_up).push(record);
-    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_follow_up);
+    let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_follow_up);
     Router::with_path(COLLECTION).push(resource).push(restore)
 }
 

@@ -20,6 +20,7 @@ mod payload;
 mod protected;
 mod public;
 mod query;
+mod reports;
 mod respond;
 mod router;
 mod state;
@@ -65,7 +66,8 @@ fn routes() -> Router {
         .push(opportunities::routes())
         .push(follow_ups::routes())
         .push(trash::routes())
-        .push(audit_logs::routes());
+        .push(audit_logs::routes())
+        .push(reports::routes());
     // In the order in which paths are compared: what is asked for most comes first.
     Router::new().push(protected).push(public)
 }

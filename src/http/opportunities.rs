@@ -6,12 +6,13 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
 use super::body::{Body, BodyType, MergePatch};
-use super::conditions::{Expected, RECORD, RecordId};
+use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
 use super::openapi::Date;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::{ListFilter, ListQuery, ListRequest, Query};
+use super::reports;
 use super::respond::{Changed, Created, NoContent, PageBody, Replied, Reply, Restored, Single};
 use super::router::RouterExt as _;
 use crate::domain::{
@@ -25,12 +26,11 @@ const COLLECTION: &str = "opportunities";
 
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
-    let record =
-        Router::with_path(RECORD).read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
+    let record = of_record().read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_opportunities).post(create_opportunity).push(record);
-    let restore = Router::with_path(RECORD).path("restore").hoop(Payload::ACTION).post(restore_opportunity);
-    Router::with_path(COLLECTION).push(resource).push(restore)
+    let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_opportunity);
+    Router::with_path(COLLECTION).push(resource).push(restore).push(reports::routes_of_opportunities())
 }
 
 /// An opportunity.

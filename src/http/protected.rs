@@ -24,7 +24,8 @@ use crate::domain::{Allowed, Checker, Masking, Membership, Resource, Scope, Tena
 use crate::identity::{Credentials, Principal, Role};
 use crate::store::{self, Record};
 use crate::tenancy::{
-    Actor, Addition, Done, IdempotencyKey, OpenError, PointRead, Read, StoreError, TenantDb, Unit, Write,
+    Actor, Addition, Done, IdempotencyKey, LongRead, OpenError, PointRead, Read, StoreError, TenantDb, Unit,
+    Write,
 };
 
 const SCOPES: Allowed = Allowed::Words(&["self", "all"]);
@@ -274,6 +275,17 @@ impl TenantCtx {
         F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
     {
         Ok(self.db_or_empty().await?.read_in(self.admitted.scope.clone(), unit).await?)
+    }
+
+    /// Runs a unit that reads very many rows, so that nobody else waits for it. A tenant that does not exist reads as an
+    /// empty one.
+    pub(super) async fn report<T, F>(&self, unit: F) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
+    {
+        let db = self.db_or_empty().await?;
+        Ok(db.read_aside(LongRead::Report, self.admitted.scope.clone(), unit).await?)
     }
 
     /// Reads one record by its id: together with others that are asked for, unless the caller is confined to their own.

@@ -1,8 +1,9 @@
-//! Query parameters of lists: known by name, given once, and never ignored (contract §2, §7).
+//! Query parameters: known by name, given once, and never ignored (contract §2, §7).
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use salvo::extract::Metadata;
 use salvo::http::Request;
@@ -84,6 +85,7 @@ impl<F: ListFilter> ListQuery<F> {
             _ => None,
         })?;
         let cursor = query.text("cursor");
+        query.describe("`nextCursor` of the page before, with the same filters.");
         if cursor.is_some() && number.is_some() {
             return Err(ApiError::bad_request(Message::PageAndCursor));
         }
@@ -112,30 +114,66 @@ impl<'ex, F: ListFilter> Extractible<'ex> for ListQuery<F> {
 }
 
 impl<F: ListFilter> EndpointArgRegister for ListQuery<F> {
-    /// Reads an empty query, and documents what was looked for in it.
     fn register(_: &mut Components, operation: &mut Operation, _: &str) {
-        let mut query = Query::new(Tz::UTC);
-        let read = Self::read(&mut query);
-        debug_assert!(read.is_ok(), "a list answers without parameters");
-        for Parameter { name, allowed } in query.known {
-            let parameter = openapi::parameter(name, ParameterIn::Query, false, openapi::values(allowed));
-            operation.parameters.insert(match name {
-                "sort" => parameter.description(keys_text(F::SORT_KEYS)),
-                "cursor" => parameter.description("`nextCursor` of the page before, with the same filters."),
-                _ => parameter,
-            });
-        }
-        let codes = [Code::BadRequest, Code::ValidationFailed, Code::UnknownParameter, Code::InvalidCursor];
-        openapi::errors(operation, &codes);
+        document(operation, Self::read);
+        openapi::errors(operation, &[Code::InvalidCursor]);
     }
 }
 
+/// What an operation that is no list can be asked for.
+pub(super) trait Parameters: Sized + Send {
+    /// Takes the parameters out of a query.
+    fn read(query: &mut Query) -> ApiResult<Self>;
+}
+
+/// The query of an operation, with unknown parameters refused as those of a list are.
+#[derive(Debug)]
+pub(super) struct QueryOf<P>(pub(super) P);
+
+impl<'ex, P: Parameters> Extractible<'ex> for QueryOf<P> {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("QueryOf");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+        let mut query = Query::of(request, State::of(depot)?.api.time_zone)?;
+        let parameters = P::read(&mut query)?;
+        query.finish()?;
+        Ok(Self(parameters))
+    }
+}
+
+impl<P: Parameters> EndpointArgRegister for QueryOf<P> {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        document(operation, P::read);
+    }
+}
+
+/// Reads an empty query, and documents what was looked for in it.
+fn document<T>(operation: &mut Operation, read: impl FnOnce(&mut Query) -> ApiResult<T>) {
+    let mut query = Query::new(Tz::UTC);
+    let read = read(&mut query);
+    debug_assert!(read.is_ok(), "an operation answers without parameters");
+    for Parameter { name, allowed, description } in query.known {
+        let parameter = openapi::parameter(name, ParameterIn::Query, false, openapi::values(allowed));
+        operation.parameters.insert(match description {
+            Some(description) => parameter.description(description),
+            None => parameter,
+        });
+    }
+    openapi::errors(operation, &[Code::BadRequest, Code::ValidationFailed, Code::UnknownParameter]);
+}
+
 /// A parameter that was looked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Parameter {
     name: &'static str,
     /// Its values; any text if there is no rule.
     allowed: Option<Allowed>,
+    /// What else there is to say of it.
+    description: Option<String>,
 }
 
 /// The parameters of a query. Every one that a list takes out becomes a known one; the rest is refused: an ignored filter
@@ -198,12 +236,44 @@ impl Query {
         })
     }
 
+    /// Whole days in the configured time zone, both included: their first moment, and the first one after them.
+    pub(super) fn days(
+        &mut self,
+        first: &'static str,
+        last: &'static str,
+    ) -> ApiResult<(Option<Timestamp>, Option<Timestamp>)> {
+        let zone = self.time_zone;
+        let day = |text: &str| {
+            let day = text.parse::<NaiveDate>().ok().filter(|day| day.to_string() == text)?;
+            Some((day, Timestamp::parse(text, zone)?))
+        };
+        let from = self.choice(first, Allowed::DATE, day)?;
+        self.describe("The first day.");
+        let to = self.choice(last, Allowed::DATE, day)?;
+        self.describe("The last day, which is included.");
+        // After the last day of all there is none.
+        let after = |(day, _): (NaiveDate, _)| Timestamp::parse(&day.succ_opt()?.to_string(), zone);
+        Ok((from.map(|(_, from)| from), to.and_then(after)))
+    }
+
+    /// Says more of the parameter that was looked for last.
+    fn describe(&mut self, description: impl Into<String>) {
+        if let Some(last) = self.known.last_mut() {
+            last.description = Some(description.into());
+        }
+    }
+
     fn take(&mut self, name: &'static str, allowed: Option<Allowed>) -> Option<String> {
-        self.known.push(Parameter { name, allowed });
+        self.known.push(Parameter { name, allowed, description: None });
         self.given.get(name).map(|value| value.trim().to_owned())
     }
 
-    fn number(&mut self, name: &'static str, range: RangeInclusive<u64>) -> ApiResult<Option<u32>> {
+    /// A number within a range.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> ApiResult<Option<u32>> {
         let allowed = Allowed::Range(range.start().cast_signed(), range.end().cast_signed());
         let Some(text) = self.take(name, Some(allowed)) else {
             return Ok(None);
@@ -215,9 +285,12 @@ impl Query {
         }
     }
 
-    fn order<K: Copy>(&mut self, keys: &[(&'static str, K)]) -> ApiResult<Vec<Order<K>>> {
+    /// `sort`, by these keys; the first of them, greatest first, if it is not given.
+    pub(super) fn order<K: Copy>(&mut self, keys: &[(&'static str, K)]) -> ApiResult<Vec<Order<K>>> {
         let refused = || invalid(Code::ValidationFailed, "sort", keys_text(keys));
-        let Some(text) = self.text("sort") else {
+        let text = self.text("sort");
+        self.describe(keys_text(keys));
+        let Some(text) = text else {
             let default = keys.first().map(|(_, key)| Order { key: *key, descending: true });
             return Ok(default.into_iter().collect());
         };

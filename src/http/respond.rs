@@ -56,6 +56,25 @@ fn etag(version: i64) -> String {
     format!("\"v{version}\"")
 }
 
+/// 200 with figures, or with several records: nothing that has a version.
+#[derive(Debug)]
+pub(super) struct Found<T>(pub(super) T);
+
+#[async_trait]
+impl<T: Serialize + Send> Writer for Found<T> {
+    async fn write(self, _request: &mut Request, _depot: &mut Depot, response: &mut Response) {
+        response.status_code(StatusCode::OK);
+        json(response, &self.0);
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Found<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let schema = openapi::answer::<T>(components);
+        operation.responses.insert("200", openapi::response("The answer", schema));
+    }
+}
+
 /// 200 with a page of a list (contract §3).
 #[derive(Debug)]
 pub(super) struct PageBody<T>(pub(super) Page<T>);

@@ -17,7 +17,7 @@ columns!("contacts", own "owner_id = ?1 or customer_id in (select id from custom
     "created_at", "updated_at",
 );
 
-const CONTACTS: List<Contact> =
+pub(super) const CONTACTS: List<Contact> =
     List { table: "contacts", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: Contact::read };
 
 impl Record for Contact {
@@ -244,7 +244,7 @@ pub struct ContactFilter {
 }
 
 impl ContactFilter {
-    fn add_to(&self, filters: &mut Filters<'_>) {
+    pub(super) fn add_to(&self, filters: &mut Filters<'_>) {
         let Self {
             id,
             customer_id,

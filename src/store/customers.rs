@@ -21,7 +21,7 @@ columns!("customers", own "owner_id = ?1":
     "website", "remark", "owner_id", "next_follow_up_at", "last_follow_up_at", "version", "created_at", "updated_at",
 );
 
-const CUSTOMERS: List<Customer> =
+pub(super) const CUSTOMERS: List<Customer> =
     List { table: "customers", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: Customer::read };
 
 impl Record for Customer {
@@ -350,7 +350,7 @@ pub struct CustomerFilter {
 }
 
 impl CustomerFilter {
-    fn add_to(&self, filters: &mut Filters<'_>) {
+    pub(super) fn add_to(&self, filters: &mut Filters<'_>) {
         let Self {
             id,
             owner_id,

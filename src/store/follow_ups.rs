@@ -18,7 +18,7 @@ columns!("follow_ups", own "owner_id = ?1 or customer_id in (select id from cust
     "owner_id", "version", "created_at", "updated_at",
 );
 
-const FOLLOW_UPS: List<FollowUp> =
+pub(super) const FOLLOW_UPS: List<FollowUp> =
     List { table: "follow_ups", base: LIVE, columns: COLUMNS, own: OWN, lasts: true, read: FollowUp::read };
 
 impl Record for FollowUp {
@@ -265,7 +265,7 @@ pub struct FollowUpFilter {
 }
 
 impl FollowUpFilter {
-    fn add_to(&self, filters: &mut Filters<'_>) {
+    pub(super) fn add_to(&self, filters: &mut Filters<'_>) {
         let Self {
             id,
             customer_id,

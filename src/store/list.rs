@@ -81,15 +81,8 @@ impl<T> List<T> {
         for order in &request.order {
             query.push(order.key.column()).push(", ");
         }
-        query
-            .push("json_array(")
-            .push(self.columns)
-            .push(") from ")
-            .push(self.table)
-            .push(" where ")
-            .push(self.base);
-        self.push_scope(&mut query, scope);
-        filter(&mut Filters(&mut query));
+        query.push("json_array(").push(self.columns).push(")");
+        self.push_rows(&mut query, scope, filter);
         match &request.start {
             Start::After(cursor) => {
                 query.push(" and ");
@@ -107,6 +100,35 @@ impl<T> List<T> {
             query.push(" offset ").push_bind(i64::from(number - 1) * i64::from(request.size));
         }
         query
+    }
+
+    /// `select what from … where …`, of the rows that `scope` and `filter` leave: further conditions, groups and orders come
+    /// behind.
+    pub(super) fn select(
+        &self,
+        what: &str,
+        scope: &Scope,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> QueryBuilder<Sqlite> {
+        let mut conditions = QueryBuilder::new("");
+        self.push_scope(&mut conditions, scope);
+        filter(&mut Filters(&mut conditions));
+        let mut query = QueryBuilder::new("select ");
+        query.push(what);
+        if conditions.sql().as_str().is_empty() {
+            // All live rows: SQLite would rather walk through an index of live rows, and look up every row from there.
+            query.push(" from ").push(self.table).push(" not indexed where ").push(self.base);
+        } else {
+            self.push_rows(&mut query, scope, filter);
+        }
+        query
+    }
+
+    /// ` from … where …`: the rows that `scope` and `filter` leave.
+    fn push_rows(&self, query: &mut QueryBuilder<Sqlite>, scope: &Scope, filter: &impl Fn(&mut Filters<'_>)) {
+        query.push(" from ").push(self.table).push(" where ").push(self.base);
+        self.push_scope(query, scope);
+        filter(&mut Filters(query));
     }
 
     /// sqlx counts the plain parameters that the builder writes from 1: the user is bound anew wherever it stands.
@@ -156,10 +178,8 @@ impl<T> List<T> {
         limit: u64,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::new("select count(*) from (select 1 from ");
-        query.push(self.table).push(" where ").push(self.base);
-        self.push_scope(&mut query, scope);
-        filter(&mut Filters(&mut query));
+        let mut query = QueryBuilder::new("select count(*) from (select 1");
+        self.push_rows(&mut query, scope, filter);
         query.push(" limit ").push_bind(limit.cast_signed()).push(")");
         let matches: i64 = query.build_query_scalar().fetch_one(&mut *db).await?;
         Ok(matches.try_into().unwrap_or(0))

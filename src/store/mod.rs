@@ -11,6 +11,7 @@ mod list;
 pub mod members;
 pub mod opportunities;
 mod record;
+pub mod reports;
 pub mod trash;
 
 pub use list::{List, SortKey};

@@ -18,7 +18,7 @@ columns!("opportunities", own "owner_id = ?1":
     "expected_close_date", "closed_at", "lost_reason", "owner_id", "version", "created_at", "updated_at",
 );
 
-const OPPORTUNITIES: List<Opportunity> = List {
+pub(super) const OPPORTUNITIES: List<Opportunity> = List {
     table: "opportunities",
     base: LIVE,
     columns: COLUMNS,
@@ -261,7 +261,7 @@ pub struct OpportunityFilter {
 }
 
 impl OpportunityFilter {
-    fn add_to(&self, filters: &mut Filters<'_>) {
+    pub(super) fn add_to(&self, filters: &mut Filters<'_>) {
         let Self {
             id,
             customer_id,

@@ -21,6 +21,7 @@ mod lists;
 mod opportunities;
 mod plans;
 mod quarantine;
+mod reports;
 mod scope;
 mod support;
 mod tenancy;

@@ -32,6 +32,8 @@ pub enum Kind {
     Delete,
     /// Does something to a record.
     Action,
+    /// Answers figures of many records.
+    Report,
 }
 
 const fn row(operation: &'static str, method: &'static str, path: &'static str, kind: Kind) -> Row {
@@ -72,6 +74,15 @@ pub const TABLE: &[Row] = &[
     row("restore_follow_up", "POST", "/follow-ups/{deleted_follow_up}/restore", Kind::Action),
     row("list_trash", "GET", "/trash", Kind::List),
     row("list_audit_logs", "GET", "/audit-logs", Kind::ManagersList),
+    row("funnel", "GET", "/reports/funnel", Kind::Report),
+    row("sales_forecast", "GET", "/reports/sales-forecast", Kind::Report),
+    row("opportunities_forecast", "GET", "/opportunities/forecast", Kind::Report),
+    row("pipeline_summary", "GET", "/pipeline/summary", Kind::Report),
+    row("pipeline_funnel", "GET", "/pipeline/funnel", Kind::Report),
+    row("win_rate", "GET", "/opportunities/win-rate", Kind::Report),
+    row("sales_funnel", "GET", "/reports/sales-funnel", Kind::Report),
+    row("customer_analysis", "GET", "/reports/customer-analysis", Kind::Report),
+    row("activity_stats", "GET", "/reports/activity-stats", Kind::Report),
 ];
 
 impl Row {
@@ -85,6 +96,11 @@ impl Row {
 
     pub fn is_list(&self) -> bool {
         matches!(self.kind, Kind::List | Kind::ManagersList)
+    }
+
+    /// Refuses parameters that it does not know.
+    pub fn is_strict(&self) -> bool {
+        self.is_list() || self.kind == Kind::Report
     }
 
     pub fn reads(&self) -> bool {
