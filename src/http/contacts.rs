@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Contact))]
-struct ContactOut {
+pub(super) struct ContactOut {
     contact_id: String,
     tenant_id: TenantId,
     customer_id: String,
@@ -52,7 +52,7 @@ struct ContactOut {
 }
 
 impl ContactOut {
-    fn new(contact: Contact, view: &View) -> Self {
+    pub(super) fn new(contact: Contact, view: &View) -> Self {
         let Contact {
             id,
             customer_id,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::{ApiError, ApiResult};
+use super::overview;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::{ListFilter, ListQuery, ListRequest, Query};
@@ -27,7 +28,8 @@ pub(super) fn routes() -> Router {
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
     let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_customer);
-    Router::with_path(COLLECTION).push(resource).push(restore)
+    let overview = of_record().path("360").read(overview::overview_customer);
+    Router::with_path(COLLECTION).push(resource).push(restore).push(overview)
 }
 
 /// A customer; its phone is masked.
@@ -35,7 +37,7 @@ pub(super) fn routes() -> Router {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Customer))]
-struct CustomerOut {
+pub(super) struct CustomerOut {
     customer_id: String,
     tenant_id: TenantId,
     name: String,
@@ -59,7 +61,7 @@ struct CustomerOut {
 }
 
 impl CustomerOut {
-    fn new(customer: Customer, view: &View) -> Self {
+    pub(super) fn new(customer: Customer, view: &View) -> Self {
         let Customer {
             id,
             name,

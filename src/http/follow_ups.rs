@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = FollowUp))]
-struct FollowUpOut {
+pub(super) struct FollowUpOut {
     follow_up_id: String,
     tenant_id: TenantId,
     customer_id: String,
@@ -51,7 +51,7 @@ struct FollowUpOut {
 }
 
 impl FollowUpOut {
-    fn new(follow_up: FollowUp, view: &View) -> Self {
+    pub(super) fn new(follow_up: FollowUp, view: &View) -> Self {
         let FollowUp {
             id,
             customer_id,

@@ -16,6 +16,7 @@ mod json;
 mod messages;
 mod openapi;
 mod opportunities;
+mod overview;
 mod payload;
 mod protected;
 mod public;

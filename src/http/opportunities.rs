@@ -38,7 +38,7 @@ pub(super) fn routes() -> Router {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Opportunity))]
-struct OpportunityOut {
+pub(super) struct OpportunityOut {
     opportunity_id: String,
     tenant_id: TenantId,
     customer_id: String,
@@ -61,7 +61,7 @@ struct OpportunityOut {
 }
 
 impl OpportunityOut {
-    fn new(opportunity: Opportunity, view: &View) -> Self {
+    pub(super) fn new(opportunity: Opportunity, view: &View) -> Self {
         let weighted_cents = opportunity.weighted_cents();
         let Opportunity {
             id,

@@ -10,6 +10,7 @@ pub mod legacy;
 mod list;
 pub mod members;
 pub mod opportunities;
+pub mod overview;
 mod record;
 pub mod reports;
 pub mod trash;

@@ -4,7 +4,7 @@ use salvo::Writer as _;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
 
-use super::{AmountOut, BarOut, Cents, WeightedOut, narrow};
+use super::{AmountOut, BarOut, Cents, WeightedOut, narrow, percent};
 use crate::domain::{Pipeline, Stage, Timestamp, Totals, WinRate};
 use crate::http::error::ApiResult;
 use crate::http::protected::TenantCtx;
@@ -207,9 +207,7 @@ pub(super) async fn win_rate(ctx: TenantCtx, query: QueryOf<DealsOfPeriod>) -> A
     let DealsOfPeriod { filter, days } = query.0;
     let since = Timestamp::from_millis(ctx.now().millis() - i64::from(days) * DAY_MS);
     let rate = ctx.report(async move |db| reports::win_rate(db, &filter, since).await).await?;
-    let WinRate { won, lost } = rate;
-    #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
-    let win_rate_pct = rate.permille() as f64 / 10.0;
+    let (WinRate { won, lost }, win_rate_pct) = (rate, percent(rate));
     Ok(Found(WinRateOut { period_days: days, won_count: won, lost_count: lost, win_rate_pct }))
 }
 

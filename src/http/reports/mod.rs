@@ -11,7 +11,7 @@ use salvo_oapi::{BasicType, Components, Object, RefOr, Schema, ToSchema};
 use serde::Serialize;
 
 use super::router::RouterExt as _;
-use crate::domain::{Tally, Timestamp, Totals};
+use crate::domain::{Tally, Timestamp, Totals, WinRate};
 
 /// The routes that are not below a resource.
 pub(super) fn routes() -> Router {
@@ -49,14 +49,14 @@ impl ToSchema for Cents {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = Amount))]
-struct AmountOut {
+pub(super) struct AmountOut {
     currency: String,
     count: u64,
     total_amount_cents: Cents,
 }
 
 impl AmountOut {
-    fn all(totals: &Totals) -> Vec<Self> {
+    pub(super) fn all(totals: &Totals) -> Vec<Self> {
         let amount = |(currency, tally): (&str, Tally)| Self {
             currency: currency.to_owned(),
             count: tally.count,
@@ -70,7 +70,7 @@ impl AmountOut {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[salvo(schema(name = WeightedAmount))]
-struct WeightedOut {
+pub(super) struct WeightedOut {
     currency: String,
     count: u64,
     total_amount_cents: Cents,
@@ -78,7 +78,7 @@ struct WeightedOut {
 }
 
 impl WeightedOut {
-    fn all(totals: &Totals) -> Vec<Self> {
+    pub(super) fn all(totals: &Totals) -> Vec<Self> {
         let weighted = |(currency, tally): (&str, Tally)| Self {
             currency: currency.to_owned(),
             count: tally.count,
@@ -95,6 +95,13 @@ impl WeightedOut {
 struct BarOut {
     name: String,
     value: u64,
+}
+
+/// A rate in percent, with one decimal.
+pub(super) fn percent(rate: WinRate) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
+    let permille = rate.permille() as f64;
+    permille / 10.0
 }
 
 /// Narrows a range of moments, half-open, to another.

@@ -133,7 +133,7 @@ async fn a_caller_confined_to_their_own_records_meets_no_others() {
                     let page = answer.expect(200).json();
                     assert_eq!(page["data"], json!([]), "{}", row.operation);
                 }
-                Kind::Get | Kind::Update | Kind::Delete | Kind::Action => {
+                Kind::Get | Kind::Overview | Kind::Update | Kind::Delete | Kind::Action => {
                     answer.expect_error(404, "NOT_FOUND");
                 }
                 Kind::Report => {

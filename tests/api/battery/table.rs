@@ -34,6 +34,8 @@ pub enum Kind {
     Action,
     /// Answers figures of many records.
     Report,
+    /// Answers a record with what hangs on it.
+    Overview,
 }
 
 const fn row(operation: &'static str, method: &'static str, path: &'static str, kind: Kind) -> Row {
@@ -54,6 +56,7 @@ pub const TABLE: &[Row] = &[
     row("update_customer", "PATCH", "/customers/{customer}", Kind::Update),
     row("delete_customer", "DELETE", "/customers/{spare_customer}", Kind::Delete),
     row("restore_customer", "POST", "/customers/{deleted_customer}/restore", Kind::Action),
+    row("overview_customer", "GET", "/customers/{customer}/360", Kind::Overview),
     row("list_contacts", "GET", "/contacts", Kind::List),
     row("create_contact", "POST", "/contacts", Kind::Create),
     row("get_contact", "GET", "/contacts/{contact}", Kind::Get),

@@ -5,6 +5,7 @@ mod deletion;
 mod ledger;
 mod masking;
 mod names;
+mod overview;
 mod patch;
 mod versions;
 
