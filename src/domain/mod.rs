@@ -18,6 +18,7 @@ mod page;
 mod report;
 mod rules;
 mod scope;
+mod spreadsheet;
 mod stage;
 mod tenant_id;
 
@@ -39,5 +40,6 @@ pub use page::{Count, Cursor, CursorValue, InvalidCursor, Order, Page, PageReque
 pub use report::{Groups, Pipeline, Tally, Totals, WinRate};
 pub use rules::{FieldError, Invalid, Precondition, Problem, Resource, Violation};
 pub use scope::Scope;
+pub use spreadsheet::{guard_formula, unguard_formula};
 pub use stage::{Contradiction, DealStatus, Move, Moved, Stage, Standing};
 pub use tenant_id::{InvalidTenantId, TenantId};

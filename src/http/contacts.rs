@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
+use super::export;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
 use super::query::{ListFilter, ListQuery, ListRequest, Query};
@@ -23,10 +24,11 @@ const COLLECTION: &str = "contacts";
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
     let record = of_record().read(get_contact).patch(update_contact).delete(delete_contact);
+    let export = Router::with_path("export").read(export::contacts_export);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_contacts).post(create_contact).push(record);
     let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_contact);
-    Router::with_path(COLLECTION).push(resource).push(restore)
+    Router::with_path(COLLECTION).push(resource).push(export).push(restore)
 }
 
 /// A contact; its phone is masked.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::{ApiError, ApiResult};
+use super::export;
 use super::overview;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -25,11 +26,12 @@ const COLLECTION: &str = "customers";
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
     let record = of_record().read(get_customer).patch(update_customer).delete(delete_customer);
+    let export = Router::with_path("export").read(export::customers_export);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
     let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_customer);
     let overview = of_record().path("360").read(overview::overview_customer);
-    Router::with_path(COLLECTION).push(resource).push(restore).push(overview)
+    Router::with_path(COLLECTION).push(resource).push(export).push(restore).push(overview)
 }
 
 /// A customer; its phone is masked.

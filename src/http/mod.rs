@@ -11,6 +11,7 @@ mod customers;
 mod docs;
 mod edge;
 mod error;
+mod export;
 mod follow_ups;
 mod json;
 mod messages;
@@ -68,7 +69,8 @@ fn routes() -> Router {
         .push(follow_ups::routes())
         .push(trash::routes())
         .push(audit_logs::routes())
-        .push(reports::routes());
+        .push(reports::routes())
+        .push(export::routes());
     // In the order in which paths are compared: what is asked for most comes first.
     Router::new().push(protected).push(public)
 }

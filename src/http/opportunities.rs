@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
+use super::export;
 use super::openapi::Date;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -27,10 +28,15 @@ const COLLECTION: &str = "opportunities";
 /// The routes of the resource; `restore` is an action, which needs no request id.
 pub(super) fn routes() -> Router {
     let record = of_record().read(get_opportunity).patch(update_opportunity).delete(delete_opportunity);
+    let export = Router::with_path("export").read(export::opportunities_export);
     let resource =
         Router::new().hoop(Payload::RESOURCE).read(list_opportunities).post(create_opportunity).push(record);
     let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_opportunity);
-    Router::with_path(COLLECTION).push(resource).push(restore).push(reports::routes_of_opportunities())
+    Router::with_path(COLLECTION)
+        .push(resource)
+        .push(export)
+        .push(restore)
+        .push(reports::routes_of_opportunities())
 }
 
 /// An opportunity.

@@ -9,6 +9,7 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, SecurityRequirement};
+use tokio::task::JoinHandle;
 use tracing::{Instrument as _, Span};
 
 use super::conditions::RecordId;
@@ -286,6 +287,17 @@ impl TenantCtx {
     {
         let db = self.db_or_empty().await?;
         Ok(db.read_aside(LongRead::Report, self.admitted.scope.clone(), unit).await?)
+    }
+
+    /// Starts a unit that hands very many rows on to somebody who takes them at their own pace; nobody else waits for it. A
+    /// tenant that does not exist reads as an empty one.
+    pub(super) async fn export<F>(&self, unit: F) -> ApiResult<JoinHandle<Result<(), StoreError>>>
+    where
+        F: AsyncFnOnce(&mut Read) -> Result<(), StoreError> + for<'a> Unit<'a, Read, ()> + Send + 'static,
+    {
+        let (db, scope) = (self.db_or_empty().await?, self.admitted.scope.clone());
+        let made = async move { db.read_aside(LongRead::Export, scope, unit).await };
+        Ok(tokio::spawn(made.in_current_span()))
     }
 
     /// Reads one record by its id: together with others that are asked for, unless the caller is confined to their own.

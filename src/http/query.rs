@@ -30,7 +30,7 @@ const COUNTS: Allowed = Allowed::Words(&["auto", "exact", "none"]);
 /// What a list can be asked for.
 pub(super) trait ListFilter: Sized + Send {
     /// What its rows can be sorted by.
-    type Key: Copy + Send + 'static;
+    type Key: Copy + Send + Sync + 'static;
     /// The documented names of the keys; the first is the default, greatest first.
     const SORT_KEYS: &'static [(&'static str, Self::Key)];
 

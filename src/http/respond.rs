@@ -18,7 +18,8 @@ use super::openapi;
 use crate::domain::{Count, Page, Total};
 use crate::tenancy::StoreError;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// The media type of JSON bodies.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// Writes a JSON body.
 pub(super) fn json(response: &mut Response, value: &impl Serialize) {

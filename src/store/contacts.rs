@@ -3,6 +3,7 @@
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
+use super::export::Exported;
 use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
@@ -269,5 +270,18 @@ impl ContactFilter {
         filters.moment("created_at < ", *created_to);
         filters.moment("updated_at >= ", *updated_from);
         filters.moment("updated_at < ", *updated_to);
+    }
+}
+
+impl Exported for ContactFilter {
+    type Record = Contact;
+    type Key = ContactKey;
+
+    fn list() -> &'static List<Contact> {
+        &CONTACTS
+    }
+
+    fn narrow(&self, filters: &mut Filters<'_>) {
+        self.add_to(filters);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
+use super::export::Exported;
 use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get_expected, keep_change};
 use super::trash;
@@ -381,5 +382,18 @@ impl CustomerFilter {
         filters.moment("created_at < ", *created_to);
         filters.moment("updated_at >= ", *updated_from);
         filters.moment("updated_at < ", *updated_to);
+    }
+}
+
+impl Exported for CustomerFilter {
+    type Record = Customer;
+    type Key = CustomerKey;
+
+    fn list() -> &'static List<Customer> {
+        &CUSTOMERS
+    }
+
+    fn narrow(&self, filters: &mut Filters<'_>) {
+        self.add_to(filters);
     }
 }

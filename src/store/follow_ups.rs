@@ -4,6 +4,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
 use super::customers;
+use super::export::Exported;
 use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
@@ -292,5 +293,18 @@ impl FollowUpFilter {
         filters.moment("created_at < ", *created_to);
         filters.moment("updated_at >= ", *updated_from);
         filters.moment("updated_at < ", *updated_to);
+    }
+}
+
+impl Exported for FollowUpFilter {
+    type Record = FollowUp;
+    type Key = FollowUpKey;
+
+    fn list() -> &'static List<FollowUp> {
+        &FOLLOW_UPS
+    }
+
+    fn narrow(&self, filters: &mut Filters<'_>) {
+        self.add_to(filters);
     }
 }

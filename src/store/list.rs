@@ -77,28 +77,44 @@ impl<T> List<T> {
         request: &PageRequest<K>,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("select ");
-        for order in &request.order {
-            query.push(order.key.column()).push(", ");
-        }
-        query.push("json_array(").push(self.columns).push(")");
-        self.push_rows(&mut query, scope, filter);
-        match &request.start {
-            Start::After(cursor) => {
-                query.push(" and ");
-                push_after(&mut query, &request.order, cursor);
-            }
-            Start::Page(_) => push_hint(&mut query, &request.order),
-        }
-        query.push(" order by ");
-        for order in &request.order {
-            query.push(order.key.column()).push(direction(order.descending)).push(", ");
-        }
-        query.push("id").push(direction(id_descends(&request.order)));
+        let cursor = match &request.start {
+            Start::After(cursor) => Some(cursor),
+            Start::Page(_) => None,
+        };
+        let mut query = self.ordered(scope, &request.order, cursor, filter);
         query.push(" limit ").push_bind(i64::from(request.size) + 1);
         if let Start::Page(number) = request.start {
             query.push(" offset ").push_bind(i64::from(number - 1) * i64::from(request.size));
         }
+        query
+    }
+
+    /// The statement of a list in its order: the sort keys, then the row.
+    pub(super) fn ordered<K: SortKey>(
+        &self,
+        scope: &Scope,
+        order: &[Order<K>],
+        after: Option<&Cursor>,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("select ");
+        for order in order {
+            query.push(order.key.column()).push(", ");
+        }
+        query.push("json_array(").push(self.columns).push(")");
+        self.push_rows(&mut query, scope, filter);
+        match after {
+            Some(cursor) => {
+                query.push(" and ");
+                push_after(&mut query, order, cursor);
+            }
+            None => push_hint(&mut query, order),
+        }
+        query.push(" order by ");
+        for order in order {
+            query.push(order.key.column()).push(direction(order.descending)).push(", ");
+        }
+        query.push("id").push(direction(id_descends(order)));
         query
     }
 
@@ -171,7 +187,7 @@ impl<T> List<T> {
     }
 
     /// Counts the rows that `filter` leaves, up to `limit`.
-    async fn count(
+    pub(super) async fn count(
         &self,
         db: &mut Read,
         scope: &Scope,

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod contacts;
 pub mod customers;
+pub mod export;
 pub mod follow_ups;
 pub mod legacy;
 mod list;

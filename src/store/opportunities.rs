@@ -4,6 +4,7 @@ use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::sqlite::SqliteRow;
 
+use super::export::Exported;
 use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
@@ -295,5 +296,18 @@ impl OpportunityFilter {
         filters.moment("created_at < ", *created_to);
         filters.moment("updated_at >= ", *updated_from);
         filters.moment("updated_at < ", *updated_to);
+    }
+}
+
+impl Exported for OpportunityFilter {
+    type Record = Opportunity;
+    type Key = OpportunityKey;
+
+    fn list() -> &'static List<Opportunity> {
+        &OPPORTUNITIES
+    }
+
+    fn narrow(&self, filters: &mut Filters<'_>) {
+        self.add_to(filters);
     }
 }

@@ -12,6 +12,7 @@ mod demo;
 mod docs;
 mod durability;
 mod edges;
+mod exports;
 mod follow_ups;
 mod hand_offs;
 mod idempotency;

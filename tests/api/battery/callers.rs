@@ -136,7 +136,7 @@ async fn a_caller_confined_to_their_own_records_meets_no_others() {
                 Kind::Get | Kind::Overview | Kind::Update | Kind::Delete | Kind::Action => {
                     answer.expect_error(404, "NOT_FOUND");
                 }
-                Kind::Report => {
+                Kind::Report | Kind::Export | Kind::ExportPage => {
                     let of_nothing = world.good(&nobody, row).await.expect(200);
                     assert_eq!(answer.expect(200).text, of_nothing.text, "{}", row.operation);
                 }

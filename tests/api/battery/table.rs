@@ -36,6 +36,10 @@ pub enum Kind {
     Report,
     /// Answers a record with what hangs on it.
     Overview,
+    /// Answers all rows of a list, as a file.
+    Export,
+    /// Answers a page of a list that may be long.
+    ExportPage,
 }
 
 const fn row(operation: &'static str, method: &'static str, path: &'static str, kind: Kind) -> Row {
@@ -85,6 +89,14 @@ pub const TABLE: &[Row] = &[
     row("win_rate", "GET", "/opportunities/win-rate", Kind::Report),
     row("sales_funnel", "GET", "/reports/sales-funnel", Kind::Report),
     row("customer_analysis", "GET", "/reports/customer-analysis", Kind::Report),
+    row("export_customers", "GET", "/export/customers", Kind::Export),
+    row("customers_export", "GET", "/customers/export", Kind::ExportPage),
+    row("export_contacts", "GET", "/export/contacts", Kind::Export),
+    row("contacts_export", "GET", "/contacts/export", Kind::ExportPage),
+    row("export_opportunities", "GET", "/export/opportunities", Kind::Export),
+    row("opportunities_export", "GET", "/opportunities/export", Kind::ExportPage),
+    row("export_follow_ups", "GET", "/export/follow-ups", Kind::Export),
+    row("follow_ups_export", "GET", "/follow-ups/export", Kind::ExportPage),
     row("activity_stats", "GET", "/reports/activity-stats", Kind::Report),
 ];
 
@@ -101,9 +113,13 @@ impl Row {
         matches!(self.kind, Kind::List | Kind::ManagersList)
     }
 
+    pub fn exports(&self) -> bool {
+        matches!(self.kind, Kind::Export | Kind::ExportPage)
+    }
+
     /// Refuses parameters that it does not know.
     pub fn is_strict(&self) -> bool {
-        self.is_list() || self.kind == Kind::Report
+        self.is_list() || self.exports() || self.kind == Kind::Report
     }
 
     pub fn reads(&self) -> bool {

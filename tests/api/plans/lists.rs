@@ -109,7 +109,7 @@ impl ListOf {
     }
 
     /// One key in either direction, and every two of them.
-    fn orders(&self) -> Vec<String> {
+    pub(super) fn orders(&self) -> Vec<String> {
         let single = self.sort_keys.iter().flat_map(|key| [key.clone(), format!("-{key}")]);
         let pairs = self.sort_keys.iter().flat_map(|first| {
             let others = self.sort_keys.iter().filter(move |second| *second != first);

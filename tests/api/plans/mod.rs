@@ -162,6 +162,40 @@ async fn a_report_reads_its_table_once() {
 }
 
 #[tokio::test]
+async fn an_export_reads_its_rows_in_the_order_of_an_index() {
+    let (sent, _guard) = Statements::of_this_thread();
+    let world = World::new().await;
+    let manager = world.caller("acme", "admin");
+    let lists = lists(&world, &manager).await;
+    sent.take();
+    for list in lists {
+        let Some(row) = TABLE.iter().find(|row| row.exports() && row.path == format!("{}/export", list.path))
+        else {
+            continue;
+        };
+        for order in list.orders() {
+            for query in [format!("format=csv&sort={order}"), format!("sort={order}&page=2&pageSize=1")] {
+                world.to(&manager, row, &format!("{}?{query}", row.path)).await.expect(200);
+            }
+        }
+    }
+    let statements = sent.take();
+    let directory = world.app.stop().await;
+
+    let mut file = db_open(directory.path(), "acme").await;
+    // Every row is wanted: an index is walked to the end, and another one to count the pages' rows.
+    let (mut exports, accepted) = (0, BTreeSet::from([Cost::Walks, Cost::Counts]));
+    for statement in statements {
+        let plan = plan(&mut file, &statement).await;
+        let costs = costs(&statement, &plan);
+        assert!(costs.is_subset(&accepted), "{statement}\n{plan:#?}");
+        exports += usize::from(!statement.contains("limit"));
+    }
+    file.close().await.expect("closed");
+    assert!(exports > 40, "too few to be every export: {exports}");
+}
+
+#[tokio::test]
 async fn no_other_operation_reads_more_than_it_needs() {
     let (sent, _guard) = Statements::of_this_thread();
     let world = World::new().await; // creates and deletes
