@@ -190,6 +190,12 @@ impl NewCustomer {
         Ok(Self(customer))
     }
 
+    /// What makes its name unique.
+    #[must_use]
+    pub fn name_key(&self) -> String {
+        self.0.name_key()
+    }
+
     /// The customer that this becomes.
     #[must_use]
     pub fn into_customer(self, id: String, now: Timestamp) -> Customer {

@@ -8,6 +8,7 @@ use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::{ApiError, ApiResult};
 use super::export;
+use super::import;
 use super::overview;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -31,7 +32,12 @@ pub(super) fn routes() -> Router {
         Router::new().hoop(Payload::RESOURCE).read(list_customers).post(create_customer).push(record);
     let restore = of_record().path("restore").hoop(Payload::ACTION).post(restore_customer);
     let overview = of_record().path("360").read(overview::overview_customer);
-    Router::with_path(COLLECTION).push(resource).push(export).push(restore).push(overview)
+    Router::with_path(COLLECTION)
+        .push(resource)
+        .push(export)
+        .push(import::of_customers())
+        .push(restore)
+        .push(overview)
 }
 
 /// A customer; its phone is masked.

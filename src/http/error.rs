@@ -7,7 +7,7 @@ use salvo::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use salvo::http::{HeaderValue, Request, Response, StatusCode};
 use salvo::{Depot, Writer, async_trait};
 use salvo_oapi::schema::AdditionalProperties;
-use salvo_oapi::{Array, BasicType, Components, EndpointOutRegister, Object, Operation};
+use salvo_oapi::{Array, BasicType, Components, EndpointOutRegister, Object, Operation, ToSchema};
 use serde::Serialize;
 
 use super::messages::{Language, Message, problem};
@@ -84,8 +84,10 @@ pub(super) struct ErrorBody<'a> {
     retry_after: Option<String>,
 }
 
-#[derive(Serialize)]
-struct FieldErrorBody {
+/// What is wrong with a field.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[salvo(schema(name = FieldError))]
+pub(super) struct FieldErrorBody {
     field: String,
     code: &'static str,
     message: String,
@@ -122,6 +124,20 @@ impl ErrorBody<'_> {
             .property("conflict", conflict.description("The record's version now, and what is in conflict."))
             .property("retryAfter", openapi::text().description("Seconds, as `Retry-After`."))
     }
+}
+
+/// What is wrong with one row of an import.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[salvo(schema(name = RowError))]
+pub(super) struct RowError {
+    /// Its place among the rows, from 0.
+    pub(super) index: usize,
+    /// A sentence for a person.
+    reason: String,
+    code: &'static str,
+    errors: Vec<FieldErrorBody>,
+    /// The record in the way.
+    existing: Option<String>,
 }
 
 /// What a patch conflicts with.
@@ -196,22 +212,37 @@ impl ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             seconds.max(1).to_string()
         });
-        let field_error = |error: &FieldError| FieldErrorBody {
-            field: error.field.clone(),
-            code: problem_code(error.problem),
-            message: problem(error.problem, language),
-        };
         let body = ErrorBody {
             code,
             message: self.0.message.text(language),
             details: self.details(language),
             request_id,
-            errors: self.0.invalid.errors.iter().map(field_error).collect(),
+            errors: self.field_errors(language),
             existing: self.0.existing.as_ref().map(|(field, id)| BTreeMap::from([(*field, id.as_str())])),
             conflict: self.0.conflict.as_ref(),
             retry_after,
         };
         respond::json(response, &body);
+    }
+
+    fn field_errors(&self, language: Language) -> Vec<FieldErrorBody> {
+        let field_error = |error: &FieldError| FieldErrorBody {
+            field: error.field.clone(),
+            code: problem_code(error.problem),
+            message: problem(error.problem, language),
+        };
+        self.0.invalid.errors.iter().map(field_error).collect()
+    }
+
+    /// What is wrong with one row of an import.
+    pub(super) fn of_row(self, index: usize, language: Language) -> RowError {
+        RowError {
+            index,
+            reason: self.0.message.text(language),
+            code: self.0.code.parts().1,
+            errors: self.field_errors(language),
+            existing: self.0.existing.map(|(_, id)| id),
+        }
     }
 
     fn details(&self, language: Language) -> String {

@@ -49,6 +49,8 @@ pub(super) enum Message {
     ScopeInvalid,
     BodyNotJson,
     BodyUnreadable,
+    ImportRows,
+    RowNotObject,
     HeadersContradict,
     MediaType,
     TooLarge,
@@ -121,6 +123,11 @@ impl Message {
             }
             Self::TenantMismatch => pair("无权访问该租户", "This caller may not use that tenant."),
             Self::ScopeInvalid => pair("scope 应为 self 或 all", "The scope must be self or all."),
+            Self::ImportRows => pair(
+                "请求体应为 {\"items\":[…]}，最多 2000 行",
+                "The body must be {\"items\":[…]} with at most 2000 rows.",
+            ),
+            Self::RowNotObject => pair("该行应为 JSON 对象", "The row must be a JSON object."),
             Self::BodyNotJson => pair("请求体不是有效的 JSON", "The body is not valid JSON."),
             Self::BodyUnreadable => pair("请求体读取失败", "The body could not be read."),
             Self::HeadersContradict => pair("请求头互相矛盾", "The headers contradict each other."),

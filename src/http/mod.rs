@@ -13,6 +13,7 @@ mod edge;
 mod error;
 mod export;
 mod follow_ups;
+mod import;
 mod json;
 mod messages;
 mod openapi;

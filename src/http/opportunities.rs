@@ -9,6 +9,7 @@ use super::body::{Body, BodyType, MergePatch};
 use super::conditions::{Expected, RecordId, of_record};
 use super::error::ApiResult;
 use super::export;
+use super::import;
 use super::openapi::Date;
 use super::payload::Payload;
 use super::protected::{TenantCtx, View};
@@ -35,6 +36,7 @@ pub(super) fn routes() -> Router {
     Router::with_path(COLLECTION)
         .push(resource)
         .push(export)
+        .push(import::of_opportunities())
         .push(restore)
         .push(reports::routes_of_opportunities())
 }

@@ -24,6 +24,8 @@ impl Payload {
     pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false };
     /// For actions on a record: an empty body is `{}`, and a request id protects if there is one.
     pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true };
+    /// For imports: at most 8 MiB, and a request id protects if there is one.
+    pub(super) const IMPORT: Self = Self { max_size: 8 << 20, is_action: true };
 }
 
 /// A body that has been read and is JSON.

@@ -317,6 +317,11 @@ impl TenantCtx {
         self.state.clock.now()
     }
 
+    /// Whether there is such a tenant.
+    pub(super) async fn tenant_exists(&self) -> ApiResult<bool> {
+        Ok(self.state.tenants.find(self.tenant()).await?.is_some())
+    }
+
     /// Runs a unit that writes, in a tenant that is created if there is none.
     pub(super) async fn write<A, F>(self, unit: F) -> ApiResult<Replied<A>>
     where

@@ -128,6 +128,10 @@ pub(super) struct Changed<T>(PhantomData<T>);
 #[derive(Debug)]
 pub(super) struct Restored<T>(PhantomData<T>);
 
+/// 202 with what became of each of several records.
+#[derive(Debug)]
+pub(super) struct Accepted<T>(PhantomData<T>);
+
 /// 204.
 #[derive(Debug)]
 pub(super) struct NoContent;
@@ -175,6 +179,14 @@ impl<T: Serialize> Reply<Restored<T>> {
     /// The resource that came back.
     pub(super) fn restored(version: i64, body: &T) -> Result<Self, StoreError> {
         Self::new(StatusCode::OK, version, body)
+    }
+}
+
+impl<T: Serialize> Reply<Accepted<T>> {
+    /// What became of them.
+    pub(super) fn accepted(body: &T) -> Result<Self, StoreError> {
+        let reply = Self::new(StatusCode::ACCEPTED, 0, body)?;
+        Ok(Self { version: None, ..reply })
     }
 }
 
@@ -309,6 +321,15 @@ impl<T: ToSchema> Answer for Restored<T> {
         let codes = [Code::StateConflict, Code::PayloadTooLarge, Code::UnsupportedMediaType];
         openapi::errors(operation, &codes);
         versioned(openapi::response("The resource", openapi::answer::<T>(components)))
+    }
+}
+
+impl<T: ToSchema> Answer for Accepted<T> {
+    const STATUS: StatusCode = StatusCode::ACCEPTED;
+
+    fn register(components: &mut Components, operation: &mut Operation) -> DocumentedResponse {
+        openapi::errors(operation, &[Code::PayloadTooLarge, Code::UnsupportedMediaType]);
+        openapi::response("What became of each", openapi::answer::<T>(components))
     }
 }
 

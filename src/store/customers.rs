@@ -102,7 +102,17 @@ impl Addition for NewCustomer {
 
 /// Adds the row alone.
 pub(super) async fn insert_row(tx: &mut Write, customer: &Customer) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT).bind(json!([Row::of(customer)]).to_string()).execute(&mut *tx).await?;
+    insert_rows(tx, [customer]).await
+}
+
+/// Adds the rows alone.
+pub(super) async fn insert_rows(
+    tx: &mut Write,
+    customers: impl IntoIterator<Item = &Customer>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> = customers.into_iter().map(Row::of).collect();
+    let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(INSERT).bind(rows).execute(&mut *tx).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod contacts;
 pub mod customers;
 pub mod export;
 pub mod follow_ups;
+pub mod import;
 pub mod legacy;
 mod list;
 pub mod members;

@@ -1,7 +1,7 @@
 //! Opportunities.
 
-use serde_json::Value;
-use sqlx::Sqlite;
+use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
 use super::export::Exported;
@@ -12,6 +12,7 @@ use crate::domain::{
     Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch, Page, PageRequest,
     Precondition, Resource, Stage, Standing, Timestamp, Violation,
 };
+use crate::tenancy::rows::{fields, rows};
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
 
 columns!("opportunities", own "owner_id = ?1":
@@ -88,9 +89,15 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
     if customer.is_none() {
         return Err(StoreError::Violation(Violation::NoSuch(Resource::Customer)));
     }
+    let opportunity = prepare(tx, new)?;
+    insert_row(tx, &opportunity).await?;
+    Ok(opportunity)
+}
+
+/// Makes the opportunity, whose customer is known to be there, and notes its change. Sends no statement.
+pub(super) fn prepare(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, StoreError> {
     let opportunity = new.into_opportunity(tx.new_id().to_string(), tx.now())?;
     check_owner(tx, None, &opportunity.owner_id)?;
-    insert_row(tx, &opportunity).await?;
     let data = opportunity.event_data(tx.masking(), tx.now());
     let created = Event { kind: "crm.opportunity.created", data: Value::Object(data) };
     keep_change(tx, "opportunity.create", None, &opportunity, Some(created));
@@ -103,15 +110,17 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
 
 /// Adds the row alone.
 pub(super) async fn insert_row(tx: &mut Write, opportunity: &Opportunity) -> Result<(), sqlx::Error> {
-    let insert = bind(
-        sqlx::query(
-            "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, \
-             probability_pct, expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) \
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        ),
-        opportunity,
-    );
-    insert.bind(opportunity.created_at.millis()).execute(&mut *tx).await?;
+    insert_rows(tx, [opportunity]).await
+}
+
+/// Adds the rows alone.
+pub(super) async fn insert_rows(
+    tx: &mut Write,
+    opportunities: impl IntoIterator<Item = &Opportunity>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> = opportunities.into_iter().map(Row::of).collect();
+    let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(INSERT).bind(rows).execute(&mut *tx).await?;
     Ok(())
 }
 
@@ -135,16 +144,7 @@ pub async fn update(
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
     after.version += 1;
     after.updated_at = tx.now();
-    bind(
-        sqlx::query(
-            "update opportunities set customer_id = ?2, title = ?3, amount_cents = ?4, currency = ?5, stage = ?6, \
-             last_open_stage = ?7, probability_pct = ?8, expected_close_date = ?9, closed_at = ?10, lost_reason = ?11, \
-             owner_id = ?12, version = ?13, updated_at = ?14 where id = ?1",
-        ),
-        &after,
-    )
-    .execute(&mut *tx)
-    .await?;
+    sqlx::query(UPDATE).bind(json!([Row::of(&after)]).to_string()).execute(&mut *tx).await?;
     let closed = (moved == Moved::Closed).then(|| closed_event(tx, &after));
     let action = if closed.is_some() { "opportunity.close" } else { "opportunity.update" };
     keep_change(tx, action, Some(&before), &after, closed);
@@ -181,27 +181,66 @@ fn closed_event(tx: &Write, opportunity: &Opportunity) -> Event {
     Event { kind: "crm.opportunity.closed", data: Value::Object(data) }
 }
 
-/// Binds the columns in the order that `insert` and `update` share.
-fn bind<'q>(
-    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>,
-    opportunity: &'q Opportunity,
-) -> sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments> {
-    let Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason } = &opportunity.standing;
-    query
-        .bind(&opportunity.id)
-        .bind(&opportunity.customer_id)
-        .bind(&opportunity.title)
-        .bind(opportunity.amount_cents)
-        .bind(opportunity.currency.code())
-        .bind(stage.code())
-        .bind(last_open_stage.code())
-        .bind(probability_pct)
-        .bind(opportunity.expected_close_date.map(|date| date.to_string()))
-        .bind(closed_at.map(Timestamp::millis))
-        .bind(lost_reason)
-        .bind(&opportunity.owner_id)
-        .bind(opportunity.version)
-        .bind(opportunity.updated_at.millis())
+/// What is written of an opportunity.
+#[derive(Serialize)]
+struct Row<'a>(
+    &'a str,
+    &'a str,
+    &'a str,
+    i64,
+    &'static str,
+    i64,
+    i64,
+    i64,
+    Option<String>,
+    Option<i64>,
+    &'a Option<String>,
+    &'a str,
+    i64,
+    i64,
+    i64,
+);
+
+/// Adds a row for each [`Row`] of the array `?1`.
+const INSERT: &str = concat!(
+    rows!("?1"),
+    "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, probability_pct, \
+     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) select ",
+    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
+    " from r where true"
+);
+
+/// Changes the row of the one [`Row`] in the array `?1`.
+const UPDATE: &str = concat!(
+    rows!("?1"),
+    "update opportunities set (customer_id, title, amount_cents, currency, stage, last_open_stage, probability_pct, \
+     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at) = (",
+    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+    ") from r where id = json_extract(v, '$[0]')"
+);
+
+impl<'a> Row<'a> {
+    fn of(opportunity: &'a Opportunity) -> Self {
+        let Standing { stage, last_open_stage, probability_pct, closed_at, lost_reason } =
+            &opportunity.standing;
+        Self(
+            &opportunity.id,
+            &opportunity.customer_id,
+            &opportunity.title,
+            opportunity.amount_cents,
+            opportunity.currency.code(),
+            stage.code(),
+            last_open_stage.code(),
+            *probability_pct,
+            opportunity.expected_close_date.map(|date| date.to_string()),
+            closed_at.map(Timestamp::millis),
+            lost_reason,
+            &opportunity.owner_id,
+            opportunity.version,
+            opportunity.updated_at.millis(),
+            opportunity.created_at.millis(),
+        )
+    }
 }
 
 /// The documented sort keys.

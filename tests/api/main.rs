@@ -17,6 +17,7 @@ mod follow_ups;
 mod hand_offs;
 mod idempotency;
 mod identity;
+mod imports;
 mod legacy;
 mod lists;
 mod opportunities;

@@ -226,6 +226,7 @@ struct SalesFunnelOut {
 /// The deals at a stage.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[salvo(schema(name = SalesFunnelRow))]
 struct SalesFunnelRow {
     stage: i64,
     stage_name: &'static str,

@@ -94,7 +94,7 @@ async fn what_needs_a_token_is_documented_so_with_every_error_that_can_come_of_i
         assert_eq!(security.is_empty(), row.is_public(), "{}", row.operation);
         assert!(operation["summary"].as_str().is_some_and(|summary| summary.ends_with('.')), "{operation}");
         assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{}", row.operation);
-        assert_eq!(operation["requestBody"]["required"] == true, row.needs_body(), "{}", row.operation);
+        assert_eq!(operation["requestBody"]["required"] == true, row.takes_body(), "{}", row.operation);
         if !row.is_public() {
             for status in ["400", "401", "403", "404", "423", "429", "500", "503"] {
                 assert!(operation["responses"][status].is_object(), "{} {status}", row.operation);

@@ -32,6 +32,8 @@ pub enum Kind {
     Delete,
     /// Does something to a record.
     Action,
+    /// Makes many records.
+    Import,
     /// Answers figures of many records.
     Report,
     /// Answers a record with what hangs on it.
@@ -61,6 +63,7 @@ pub const TABLE: &[Row] = &[
     row("delete_customer", "DELETE", "/customers/{spare_customer}", Kind::Delete),
     row("restore_customer", "POST", "/customers/{deleted_customer}/restore", Kind::Action),
     row("overview_customer", "GET", "/customers/{customer}/360", Kind::Overview),
+    row("import_customers", "POST", "/customers/import", Kind::Import),
     row("list_contacts", "GET", "/contacts", Kind::List),
     row("create_contact", "POST", "/contacts", Kind::Create),
     row("get_contact", "GET", "/contacts/{contact}", Kind::Get),
@@ -73,6 +76,7 @@ pub const TABLE: &[Row] = &[
     row("update_opportunity", "PATCH", "/opportunities/{opportunity}", Kind::Update),
     row("delete_opportunity", "DELETE", "/opportunities/{spare_opportunity}", Kind::Delete),
     row("restore_opportunity", "POST", "/opportunities/{deleted_opportunity}/restore", Kind::Action),
+    row("import_opportunities", "POST", "/opportunities/import", Kind::Import),
     row("list_follow_ups", "GET", "/follow-ups", Kind::List),
     row("create_follow_up", "POST", "/follow-ups", Kind::Create),
     row("get_follow_up", "GET", "/follow-ups/{follow_up}", Kind::Get),
@@ -136,6 +140,16 @@ impl Row {
         matches!(self.kind, Kind::Create | Kind::Update)
     }
 
+    /// A body is required.
+    pub fn takes_body(&self) -> bool {
+        self.needs_body() || self.kind == Kind::Import
+    }
+
+    /// The most bytes that its body may have.
+    pub fn body_max(&self) -> usize {
+        if self.kind == Kind::Import { 8 << 20 } else { 1 << 20 }
+    }
+
     /// The path as the document writes it.
     pub fn documented_path(&self) -> String {
         match (self.path.find('{'), self.path.find('}')) {
@@ -174,6 +188,19 @@ impl Row {
             "update_contact" => json!({"title": "采购总监"}),
             "update_opportunity" => json!({"stage": 5}),
             "update_follow_up" => json!({"content": "已发送方案"}),
+            "import_customers" => json!({
+                "items": [
+                    {"name": "中兴通讯", "contactPhone": "13800135678", "status": "1"},
+                    {"name": "", "level": "A"},
+                    {"name": "中兴通讯"},
+                ],
+            }),
+            "import_opportunities" => json!({
+                "items": [
+                    {"customerId": "{customer}", "title": "核心网扩容", "amountCents": "5000000"},
+                    {"customerId": "unknown", "title": "核心网扩容"},
+                ],
+            }),
             _ => return None,
         })
     }

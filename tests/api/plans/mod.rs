@@ -202,7 +202,9 @@ async fn no_other_operation_reads_more_than_it_needs() {
     let manager = world.caller("acme", "admin");
     let claims = json!({"sub": "tester", "tenantId": "acme", "dataScope": "self", "exp": 4_000_000_000_u64});
     let confined = world.claims(&claims);
-    for kind in [Kind::Get, Kind::Overview, Kind::Update, Kind::Create, Kind::Delete, Kind::Action] {
+    for kind in
+        [Kind::Get, Kind::Overview, Kind::Import, Kind::Update, Kind::Create, Kind::Delete, Kind::Action]
+    {
         for row in TABLE.iter().filter(|row| row.kind == kind) {
             if row.reads() {
                 world.good(&confined, row).await;
