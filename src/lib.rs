@@ -12,7 +12,8 @@
 //! 8. [`identity`]: bearer token to [`identity::Principal`].
 //! 9. [`telemetry`]: log subscriber and metrics registry.
 //! 10. [`config`]: every setting with its default, its layers and its validation.
-//! 11. [`domain`]: pure rules and types; no I/O.
+//! 11. [`upstream`]: how other services are called over HTTP.
+//! 12. [`domain`]: pure rules and types; no I/O.
 
 pub mod app;
 pub mod cli;
@@ -25,3 +26,4 @@ pub mod legacy;
 pub mod store;
 pub mod telemetry;
 pub mod tenancy;
+pub mod upstream;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+use crate::upstream::UpstreamError;
+
 /// Why a caller is not let in. The texts are for the log; the client's are made where the response is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -66,6 +68,12 @@ impl IdentityError {
     pub(super) fn because(mut self, source: io::Error) -> Self {
         self.source = Some(source);
         self
+    }
+}
+
+impl From<UpstreamError> for IdentityError {
+    fn from(error: UpstreamError) -> Self {
+        Self::new(error.setting(), error.problem())
     }
 }
 
