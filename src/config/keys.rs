@@ -78,6 +78,16 @@ pub(super) const KEYS: &[Key] = &[
     key("api.idempotency", Kind::Choice(&["replay", "conflict"])).alias("CRM_IDEMPOTENCY"),
     key("api.mask_email", Kind::Switch).alias("CRM_MASK_EMAIL"),
     key("api.time_zone", Kind::Text).alias("CRM_TIME_ZONE"),
+    key("events.bus_url", Kind::Text).alias("EVENT_BUS_URL"),
+    key("events.bus_token", Kind::Secret).alias("EVENT_BUS_TOKEN"),
+    key("events.gateway_url", Kind::Text).alias("GATEWAY_URL"),
+    key("events.gateway_token", Kind::Secret).alias("GATEWAY_TOKEN"),
+    key("events.bus_timeout", Kind::Duration),
+    key("events.subscribe", Kind::Text),
+    key("events.poll_every", Kind::Duration),
+    key("governance.url", Kind::Text).alias("GOVERNANCE_URL"),
+    key("governance.cell_url", Kind::Text).alias("CRM_BASE_URL"),
+    key("governance.register_every", Kind::Duration),
     key("log.filter", Kind::Text),
     key("log.format", Kind::Choice(&["text", "json"])),
 ];
@@ -254,7 +264,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 22);
+        assert_eq!(aliases.len(), 28);
     }
 
     #[test]

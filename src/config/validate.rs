@@ -10,8 +10,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
+use super::bus_target::BusTarget;
 use super::database_url::database_file;
-use super::settings::{Api, Auth, Config, Log, Server, Storage, Tenants};
+use super::settings::{Api, Auth, Config, Events, Governance, Log, Server, Storage, Tenants};
+use crate::domain::ReceivedKind;
 use crate::upstream;
 
 /// HS256 with less than its own output is weaker than it looks (RFC 7518 §3.2).
@@ -23,13 +25,15 @@ const LONG: Duration = Duration::from_secs(31_557_600);
 
 /// What is wrong: the key and the reason. A reason never quotes a secret.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
-    let Config { server, storage, tenants, auth, api, log } = config;
+    let Config { server, storage, tenants, auth, api, events, governance, log } = config;
     let mut faults = Faults(Vec::new());
     faults.server(server);
     faults.storage(storage);
     faults.tenants(tenants);
     faults.auth(auth);
     faults.api(api);
+    faults.events(events);
+    faults.governance(governance);
     faults.log(log);
     faults.0
 }
@@ -124,6 +128,43 @@ impl Faults {
     fn api(&mut self, api: &Api) {
         // Types say all there is to say.
         let Api { patch_null: _, unknown_fields: _, idempotency: _, mask_email: _, time_zone: _ } = api;
+    }
+
+    fn events(&mut self, events: &Events) {
+        let Events { bus_url, bus_token, gateway_url, gateway_token, bus_timeout, subscribe: _, poll_every } =
+            events;
+        self.check("events.bus_url", bus_url.as_deref().map(BusTarget::parse).transpose());
+        self.check("events.gateway_url", gateway_url.as_deref().map_or(Ok(()), base_url));
+        for (key, token) in [("events.bus_token", bus_token), ("events.gateway_token", gateway_token)] {
+            let text = token.as_ref().map(ExposeSecret::expose_secret);
+            self.filled(key, text.is_some_and(|text| text.trim().is_empty()));
+            let is_sendable = text.is_none_or(|text| text.trim().bytes().all(|byte| byte.is_ascii_graphic()));
+            self.check(key, is_sendable.then_some(()).ok_or("must be visible ASCII characters"));
+        }
+        self.lasting("events.bus_timeout", *bus_timeout);
+        for kind in events.subscribed().filter(|kind| ReceivedKind::from_word(kind).is_none()) {
+            let known: Vec<_> = ReceivedKind::ALL.iter().map(|kind| kind.word()).collect();
+            let reason = format!("{kind:?} has no effect here; known are {}", known.join(", "));
+            self.0.push(("events.subscribe", reason));
+        }
+        self.duration("events.poll_every", *poll_every);
+        if !poll_every.is_zero() {
+            let target = events.target().map(BusTarget::parse);
+            let can_be_asked = matches!(target, Some(Ok(BusTarget::Http(_))));
+            let reason = "needs a bus to ask: set EVENT_BUS_URL or GATEWAY_URL to its http:// address";
+            self.check("events.poll_every", can_be_asked.then_some(()).ok_or(reason));
+        }
+    }
+
+    fn governance(&mut self, governance: &Governance) {
+        let Governance { url, cell_url, register_every } = governance;
+        self.lasting("governance.register_every", *register_every);
+        self.check("governance.url", url.as_deref().map_or(Ok(()), base_url));
+        self.check("governance.cell_url", cell_url.as_deref().map_or(Ok(()), base_url));
+        if url.is_some() && cell_url.is_none() {
+            let reason = "needs CRM_BASE_URL: the URL under which the platform reaches this cell";
+            self.check::<(), _>("governance.url", Err(reason));
+        }
     }
 
     fn log(&mut self, log: &Log) {

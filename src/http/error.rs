@@ -351,6 +351,13 @@ impl From<StoreError> for ApiError {
             StoreError::Violation(Violation::OwnerOutOfScope) => {
                 Self::new(Code::Forbidden, Message::OwnerOutOfScope)
             }
+            StoreError::Violation(Violation::NoSuchEvent) => {
+                Self::new(Code::NotFound, Message::EventNotFound)
+            }
+            StoreError::Violation(Violation::EventSettled) => {
+                Self::new(Code::StateConflict, Message::EventSettled)
+            }
+            StoreError::Violation(Violation::NoBus) => Self::new(Code::StateConflict, Message::NoBus),
             StoreError::Violation(Violation::ParentDeleted) => {
                 Self::new(Code::StateConflict, Message::ParentDeleted)
             }

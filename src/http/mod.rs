@@ -11,11 +11,13 @@ mod customers;
 mod docs;
 mod edge;
 mod error;
+mod events;
 mod follow_ups;
 mod json;
 mod messages;
 mod openapi;
 mod opportunities;
+mod outbox;
 mod payload;
 mod protected;
 mod public;
@@ -65,7 +67,8 @@ fn routes() -> Router {
         .push(opportunities::routes())
         .push(follow_ups::routes())
         .push(trash::routes())
-        .push(audit_logs::routes());
+        .push(audit_logs::routes())
+        .push(events::routes());
     // In the order in which paths are compared: what is asked for most comes first.
     Router::new().push(protected).push(public)
 }

@@ -17,14 +17,22 @@ use crate::tenancy::IdempotencyKey;
 pub(super) struct Payload {
     max_size: usize,
     is_action: bool,
+    /// Media types of bodies besides JSON.
+    media_types: &'static [&'static str],
 }
 
 impl Payload {
     /// For the routes of a resource: at most 1 MiB, and a request id is required.
-    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false };
+    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false, media_types: &[] };
     /// For actions on a record: an empty body is `{}`, and a request id protects if there is one.
-    pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true };
+    pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true, media_types: &[] };
+    /// For events of other systems.
+    pub(super) const EVENTS: Self = Self { max_size: 8 << 20, is_action: true, media_types: &CLOUD_EVENTS };
 }
+
+/// Media types of CloudEvents 1.0: one, and several.
+pub(super) const CLOUD_EVENTS: [&str; 2] =
+    ["application/cloudevents+json", "application/cloudevents-batch+json"];
 
 /// A body that has been read and is JSON.
 #[derive(Debug)]
@@ -81,11 +89,11 @@ impl Payload {
         let bytes = if self.is_action || deletes {
             let bytes = self.read_bytes(request).await?;
             if !bytes.is_empty() {
-                check_media_type(request)?;
+                self.check_media_type(request)?;
             }
             bytes
         } else {
-            check_media_type(request)?;
+            self.check_media_type(request)?;
             self.read_bytes(request).await?
         };
         let id = match Key::of(request.headers()) {
@@ -128,23 +136,28 @@ impl Payload {
         }
         Ok(bytes)
     }
-}
 
-/// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.
-fn check_media_type(request: &Request) -> ApiResult<()> {
-    let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let mut parts = header.unwrap_or_default().split(';').map(str::trim);
-    let media_type = parts.next().unwrap_or_default();
-    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-    let known =
-        is("application/json") || (request.method() == Method::PATCH && is("application/merge-patch+json"));
-    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    /// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.
+    fn check_media_type(self, request: &Request) -> ApiResult<()> {
+        let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let mut parts = header.unwrap_or_default().split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+        let known = is("application/json")
+            || (request.method() == Method::PATCH && is("application/merge-patch+json"))
+            || self.media_types.iter().any(|other| is(other));
+        let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        });
+        if known && utf8 {
+            Ok(())
+        } else {
+            Err(ApiError::new(Code::UnsupportedMediaType, Message::MediaType))
         }
-        _ => true,
-    });
-    if known && utf8 { Ok(()) } else { Err(ApiError::new(Code::UnsupportedMediaType, Message::MediaType)) }
+    }
 }
 
 /// Method, path without query or superfluous slashes, and request id; and the hash of the body with its keys sorted.

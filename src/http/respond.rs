@@ -108,6 +108,14 @@ pub(super) struct Changed<T>(PhantomData<T>);
 #[derive(Debug)]
 pub(super) struct Restored<T>(PhantomData<T>);
 
+/// 202 with what came of each part.
+#[derive(Debug)]
+pub(super) struct Accepted<T>(PhantomData<T>);
+
+/// 200 with what the action did.
+#[derive(Debug)]
+pub(super) struct Acted<T>(PhantomData<T>);
+
 /// 204.
 #[derive(Debug)]
 pub(super) struct NoContent;
@@ -155,6 +163,20 @@ impl<T: Serialize> Reply<Restored<T>> {
     /// The resource that came back.
     pub(super) fn restored(version: i64, body: &T) -> Result<Self, StoreError> {
         Self::new(StatusCode::OK, version, body)
+    }
+}
+
+impl<T: Serialize> Reply<Accepted<T>> {
+    /// What came of each part.
+    pub(super) fn accepted(body: &T) -> Result<Self, StoreError> {
+        Ok(Self { version: None, ..Self::new(StatusCode::ACCEPTED, 0, body)? })
+    }
+}
+
+impl<T: Serialize> Reply<Acted<T>> {
+    /// What the action did.
+    pub(super) fn acted(body: &T) -> Result<Self, StoreError> {
+        Ok(Self { version: None, ..Self::new(StatusCode::OK, 0, body)? })
     }
 }
 
@@ -289,6 +311,22 @@ impl<T: ToSchema> Answer for Restored<T> {
         let codes = [Code::StateConflict, Code::PayloadTooLarge, Code::UnsupportedMediaType];
         openapi::errors(operation, &codes);
         versioned(openapi::response("The resource", openapi::answer::<T>(components)))
+    }
+}
+
+impl<T: ToSchema> Answer for Accepted<T> {
+    const STATUS: StatusCode = StatusCode::ACCEPTED;
+
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        openapi::response("What came of it", openapi::answer::<T>(components))
+    }
+}
+
+impl<T: ToSchema> Answer for Acted<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        openapi::response("What it did", openapi::answer::<T>(components))
     }
 }
 

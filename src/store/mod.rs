@@ -4,12 +4,15 @@
 
 pub mod audit;
 pub mod contacts;
+pub mod contracts;
 pub mod customers;
 pub mod follow_ups;
+pub mod inbox;
 pub mod legacy;
 mod list;
 pub mod members;
 pub mod opportunities;
+pub mod outbox;
 mod record;
 pub mod trash;
 

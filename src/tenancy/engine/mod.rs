@@ -53,6 +53,7 @@ pub use self::totals::CountKey;
 use self::totals::Totals;
 pub use self::unit::Unit;
 use super::error::{Reason, StoreError, Unavailable};
+use super::event_work::EventWork;
 use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
@@ -75,6 +76,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<IdSource>,
     pub(super) masking: Masking,
+    pub(super) events: Arc<EventWork>,
     pub(super) counters: Arc<Counters>,
     /// Where side files go whose file was replaced.
     pub(super) trash: Arc<Path>,
@@ -150,7 +152,7 @@ impl TenantDb {
         };
         tokio::spawn(reader.instrument(span.clone()));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
-        let writer = writer::Writer::new(file, shared.clone(), common);
+        let writer = writer::Writer::new(tenant.clone(), file, shared.clone(), common);
         let writer = async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);
