@@ -156,7 +156,7 @@ mod tests {
                     Kind::Text => match key.path {
                         "server.host" => "127.0.0.7",
                         "storage.database_url" => "sqlite:////x/7.db",
-                        "auth.platform_url" => "http://seven",
+                        "auth.jwks_url" | "auth.platform_url" => "http://seven",
                         "api.time_zone" => "Europe/Berlin",
                         _ => "seven",
                     },

@@ -63,6 +63,12 @@ pub(super) const KEYS: &[Key] = &[
     key("auth.service_tokens", Kind::Secret).alias("CRM_SERVICE_TOKENS"),
     key("auth.jwt_secret", Kind::Secret).alias("CRM_JWT_SECRET"),
     key("auth.jwt_public_key", Kind::Text).alias("CRM_JWT_PUBLIC_KEY"),
+    key("auth.jwks_url", Kind::Text).alias("CRM_JWKS_URL"),
+    key("auth.jwks_file", Kind::Text).alias("CRM_JWKS_FILE"),
+    key("auth.jwks_timeout", Kind::Duration),
+    key("auth.jwks_max_age", Kind::Duration),
+    key("auth.jwks_min_pause", Kind::Duration),
+    key("auth.jwks_stale", Kind::Duration),
     key("auth.jwt_issuer", Kind::Text).alias("CRM_JWT_ISSUER"),
     key("auth.jwt_audience", Kind::Text).alias("CRM_JWT_AUDIENCE"),
     key("auth.jwt_tenant_claim", Kind::Text).alias("CRM_JWT_TENANT_CLAIM"),
@@ -254,7 +260,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 22);
+        assert_eq!(aliases.len(), 24);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use super::breaker::Breaker;
 use super::budget::Budget;
 use super::client::{Answer, PlatformClient, Reply};
-use super::flight::Flights;
-use super::monotonic::Monotonic;
 use crate::config;
 use crate::identity::bearer::Digest;
 use crate::identity::error::{Denied, IdentityError};
+use crate::identity::flight::Flights;
+use crate::identity::monotonic::Monotonic;
 use crate::identity::principal::Principal;
 
 /// Questions under way at once.
@@ -30,7 +30,7 @@ type Outcome = Result<Arc<Principal>, Denied>;
 /// The platform as an identity source.
 pub(in crate::identity) struct Platform {
     desk: Arc<Desk>,
-    flights: Flights<Outcome>,
+    flights: Flights<Digest, Outcome>,
 }
 
 struct Desk {

@@ -1,6 +1,7 @@
 //! Who calls, and in which tenant (contract §4, §5).
 
 mod development;
+mod key_sets;
 mod members;
 mod platform;
 mod process;
