@@ -59,6 +59,8 @@ pub(super) const KEYS: &[Key] = &[
     key("tenants.binding", Kind::Choice(&["header", "strict"])).alias("CRM_TENANT_BINDING"),
     key("tenants.create_burst", Kind::Number),
     key("tenants.create_per_minute", Kind::Number),
+    key("auth.verify_signature", Kind::Switch).alias("CELL_VERIFY_SIGNATURE"),
+    key("auth.signing_secret", Kind::Secret).alias("CELL_SIGNING_SECRET"),
     key("auth.strict", Kind::Switch).alias("CRM_AUTH_STRICT"),
     key("auth.service_tokens", Kind::Secret).alias("CRM_SERVICE_TOKENS"),
     key("auth.jwt_secret", Kind::Secret).alias("CRM_JWT_SECRET"),
@@ -260,7 +262,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 24);
+        assert_eq!(aliases.len(), 26);
     }
 
     #[test]

@@ -136,6 +136,11 @@ pub enum Binding {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
+    /// `CELL_VERIFY_SIGNATURE`: refuse requests that the gateway has not signed.
+    pub verify_signature: bool,
+    /// `CELL_SIGNING_SECRET`: the gateway's signing secret, at least 32 bytes; after `base64:`, in base64.
+    #[serde(serialize_with = "hidden")]
+    pub signing_secret: Option<SecretString>,
     /// `CRM_AUTH_STRICT`: with no identity source, refuse every token (true) or accept any (false, for development).
     pub strict: Option<bool>,
     /// `CRM_SERVICE_TOKENS`: `name:token[:role][@tenant,…]`, separated by commas or newlines.

@@ -85,6 +85,8 @@ impl Faults {
 
     fn auth(&mut self, auth: &Auth) {
         let Auth {
+            verify_signature: _,
+            signing_secret,
             strict: _,
             service_tokens,
             jwt_secret,
@@ -107,6 +109,7 @@ impl Faults {
             platform_unknown_per_minute,
         } = auth;
         let exposed = |secret: &SecretString| secret.expose_secret().trim().is_empty();
+        self.filled("auth.signing_secret", signing_secret.as_ref().is_some_and(exposed));
         self.filled("auth.service_tokens", service_tokens.as_ref().is_some_and(exposed));
         self.check("auth.jwt_secret", jwt_secret.as_ref().map_or(Ok(()), long_enough));
         for (key, text) in [

@@ -20,6 +20,8 @@ pub(super) struct Payload {
 }
 
 impl Payload {
+    /// The most that any route takes.
+    pub(super) const LARGEST: usize = 1 << 20;
     /// For the routes of a resource: at most 1 MiB, and a request id is required.
     pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false };
     /// For actions on a record: an empty body is `{}`, and a request id protects if there is one.
@@ -79,14 +81,14 @@ impl Payload {
             _ => return Ok((None, None)),
         };
         let bytes = if self.is_action || deletes {
-            let bytes = self.read_bytes(request).await?;
+            let bytes = read_bytes(request, self.max_size).await?;
             if !bytes.is_empty() {
                 check_media_type(request)?;
             }
             bytes
         } else {
             check_media_type(request)?;
-            self.read_bytes(request).await?
+            read_bytes(request, self.max_size).await?
         };
         let id = match Key::of(request.headers()) {
             Key::Valid(id) => Some(id.to_owned()),
@@ -108,26 +110,27 @@ impl Payload {
         let key = id.map(|id| request_key(request, &id, body.as_ref()));
         Ok((body, key))
     }
+}
 
-    async fn read_bytes(self, request: &mut Request) -> ApiResult<Vec<u8>> {
-        let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
-        let declared =
-            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > self.max_size as u64) {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        while let Some(frame) = request.body_mut().next().await {
-            let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
-            if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > self.max_size {
-                    return Err(too_large());
-                }
-                bytes.extend_from_slice(data);
-            }
-        }
-        Ok(bytes)
+/// The body, if it has at most `max_size` bytes.
+pub(super) async fn read_bytes(request: &mut Request, max_size: usize) -> ApiResult<Vec<u8>> {
+    let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
+    let declared =
+        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > max_size as u64) {
+        return Err(too_large());
     }
+    let mut bytes = Vec::new();
+    while let Some(frame) = request.body_mut().next().await {
+        let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > max_size {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
 }
 
 /// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.

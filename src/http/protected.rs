@@ -230,6 +230,7 @@ impl EndpointArgRegister for TenantCtx {
             Code::Unauthorized,
             Code::Forbidden,
             Code::TenantMismatch,
+            Code::SignatureInvalid,
             Code::TenantNotFound,
             Code::TenantUnavailable,
             Code::RateLimit,

@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 use super::bearer::{Credentials, bearer_token, digest};
 use super::binding::{Admission, Admitting};
 use super::error::{Denied, IdentityError, given};
+use super::gateway::Gateway;
 use super::jwt::{Jwt, JwtVerifier, Verdict};
 use super::monotonic::Monotonic;
 use super::platform::Platform;
@@ -18,6 +19,7 @@ use crate::domain::{Clock, Membership, TenantId};
 
 /// Who callers are and which tenant they are admitted to. Built once at start and shared.
 pub struct Identity {
+    gateway: Option<Gateway>,
     sources: Vec<SourceKind>,
     service_tokens: Option<ServiceTokens>,
     jwt: Option<JwtVerifier>,
@@ -67,6 +69,7 @@ impl Identity {
         .collect();
         Ok(Self {
             takes_any_token: sources.is_empty() && auth.strict != Some(true),
+            gateway: Gateway::configured(auth)?,
             sources,
             service_tokens,
             jwt,
@@ -81,6 +84,12 @@ impl Identity {
     #[must_use]
     pub fn sources(&self) -> &[SourceKind] {
         &self.sources
+    }
+
+    /// The gateway that every request must come from; `None` if they may come from anywhere.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// Asks for what is needed to serve and must not stop the start if it cannot be had: the key set of a URL.

@@ -5,6 +5,8 @@
 //! [`Identity::admit`] then holds the principal's tenants against the tenant the request names, and
 //! [`Identity::admit_unbound`] those that no identity binds against the tenant's members.
 //!
+//! Where the gateway signs requests, [`Identity::gateway`] proves that it did; that names no caller.
+//!
 //! What this room keeps:
 //!
 //! - A JWT that a key here is responsible for is settled here. Its failure is final: no other source is asked.
@@ -23,6 +25,7 @@ mod chain;
 mod claims;
 mod error;
 mod flight;
+mod gateway;
 mod jwks;
 mod jwt;
 mod key;
@@ -40,5 +43,6 @@ pub use bearer::Credentials;
 pub use binding::Admission;
 pub use chain::Identity;
 pub use error::{Denied, IdentityError};
+pub use gateway::{BadSignature, Gateway, Signature, SignedRequest};
 pub use mint::{DevToken, MintError, mint};
 pub use principal::{Binding, Principal, Role, SourceKind, UnknownRole, user_name};

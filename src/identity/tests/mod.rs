@@ -46,6 +46,8 @@ const ED25519_PUB: &str = include_str!("../../../tests/fixtures/keys/ed25519.pub
 /// Settings with nothing configured.
 pub(super) fn auth() -> config::Auth {
     config::Auth {
+        verify_signature: false,
+        signing_secret: None,
         strict: None,
         service_tokens: None,
         jwt_secret: None,

@@ -6,6 +6,7 @@ mod members;
 mod platform;
 mod process;
 mod service_tokens;
+mod signature;
 mod tenants;
 mod tokens;
 mod upstream;
