@@ -88,6 +88,7 @@ impl App {
         let Config { server, storage, tenants, auth, api, events, governance, log: _ } = config;
         let Parts { clock, machine, working_directory } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
+        identity.prepare().await;
         let has_sources = !identity.sources().is_empty();
         let host = listen_on(server.host, has_sources, auth.strict)?;
         let data_root = storage.data_root(&working_directory)?;
@@ -242,7 +243,7 @@ fn listen_on(host: Option<IpAddr>, has_sources: bool, strict: Option<bool>) -> a
         Some(host) if has_sources || host.is_loopback() || strict.is_some() => Ok(host),
         Some(host) => bail!(
             "CRM_HOST={host} would serve the network while nothing says who may come in. Set CRM_JWT_SECRET, \
-             CRM_JWT_PUBLIC_KEY, CRM_SERVICE_TOKENS or PLATFORM_AUTH_URL; or set CRM_AUTH_STRICT=1 to refuse every token, \
+             CRM_JWT_PUBLIC_KEY, CRM_JWKS_URL, CRM_JWKS_FILE, CRM_SERVICE_TOKENS or PLATFORM_AUTH_URL; or set CRM_AUTH_STRICT=1 to refuse every token, \
              or CRM_AUTH_STRICT=0 to accept any (for development only)"
         ),
     }

@@ -156,7 +156,8 @@ mod tests {
                     Kind::Text => match key.path {
                         "server.host" => "127.0.0.7",
                         "storage.database_url" => "sqlite:////x/7.db",
-                        "auth.platform_url"
+                        "auth.jwks_url"
+                        | "auth.platform_url"
                         | "events.bus_url"
                         | "events.gateway_url"
                         | "governance.url"

@@ -59,10 +59,18 @@ pub(super) const KEYS: &[Key] = &[
     key("tenants.binding", Kind::Choice(&["header", "strict"])).alias("CRM_TENANT_BINDING"),
     key("tenants.create_burst", Kind::Number),
     key("tenants.create_per_minute", Kind::Number),
+    key("auth.verify_signature", Kind::Switch).alias("CELL_VERIFY_SIGNATURE"),
+    key("auth.signing_secret", Kind::Secret).alias("CELL_SIGNING_SECRET"),
     key("auth.strict", Kind::Switch).alias("CRM_AUTH_STRICT"),
     key("auth.service_tokens", Kind::Secret).alias("CRM_SERVICE_TOKENS"),
     key("auth.jwt_secret", Kind::Secret).alias("CRM_JWT_SECRET"),
     key("auth.jwt_public_key", Kind::Text).alias("CRM_JWT_PUBLIC_KEY"),
+    key("auth.jwks_url", Kind::Text).alias("CRM_JWKS_URL"),
+    key("auth.jwks_file", Kind::Text).alias("CRM_JWKS_FILE"),
+    key("auth.jwks_timeout", Kind::Duration),
+    key("auth.jwks_max_age", Kind::Duration),
+    key("auth.jwks_min_pause", Kind::Duration),
+    key("auth.jwks_stale", Kind::Duration),
     key("auth.jwt_issuer", Kind::Text).alias("CRM_JWT_ISSUER"),
     key("auth.jwt_audience", Kind::Text).alias("CRM_JWT_AUDIENCE"),
     key("auth.jwt_tenant_claim", Kind::Text).alias("CRM_JWT_TENANT_CLAIM"),
@@ -264,7 +272,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 28);
+        assert_eq!(aliases.len(), 32);
     }
 
     #[test]

@@ -140,6 +140,11 @@ pub enum Binding {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
+    /// `CELL_VERIFY_SIGNATURE`: refuse requests that the gateway has not signed.
+    pub verify_signature: bool,
+    /// `CELL_SIGNING_SECRET`: the gateway's signing secret, at least 32 bytes; after `base64:`, in base64.
+    #[serde(serialize_with = "hidden")]
+    pub signing_secret: Option<SecretString>,
     /// `CRM_AUTH_STRICT`: with no identity source, refuse every token (true) or accept any (false, for development).
     pub strict: Option<bool>,
     /// `CRM_SERVICE_TOKENS`: `name:token[:role][@tenant,…]`, separated by commas or newlines.
@@ -151,6 +156,22 @@ pub struct Auth {
     /// `CRM_JWT_PUBLIC_KEY`: PEM text, or the path of a PEM file.
     #[serde(serialize_with = "hidden_if_private")]
     pub jwt_public_key: Option<String>,
+    /// `CRM_JWKS_URL`: URL of a JSON Web Key Set.
+    pub jwks_url: Option<String>,
+    /// `CRM_JWKS_FILE`: path of a JSON Web Key Set; read again when it changes.
+    pub jwks_file: Option<String>,
+    /// Deadline of one reading of `jwks_url`.
+    #[serde(with = "humantime_serde")]
+    pub jwks_timeout: Duration,
+    /// A key set older than this is read again.
+    #[serde(with = "humantime_serde")]
+    pub jwks_max_age: Duration,
+    /// The least time between two readings of a key set.
+    #[serde(with = "humantime_serde")]
+    pub jwks_min_pause: Duration,
+    /// How old a key set may be while it cannot be read again.
+    #[serde(with = "humantime_serde")]
+    pub jwks_stale: Duration,
     /// `CRM_JWT_ISSUER`: required `iss` of a JWT.
     pub jwt_issuer: Option<String>,
     /// `CRM_JWT_AUDIENCE`: required `aud` of a JWT.

@@ -89,10 +89,18 @@ impl Faults {
 
     fn auth(&mut self, auth: &Auth) {
         let Auth {
+            verify_signature: _,
+            signing_secret,
             strict: _,
             service_tokens,
             jwt_secret,
             jwt_public_key,
+            jwks_url,
+            jwks_file,
+            jwks_timeout,
+            jwks_max_age,
+            jwks_min_pause,
+            jwks_stale,
             jwt_issuer,
             jwt_audience,
             jwt_tenant_claim,
@@ -105,16 +113,23 @@ impl Faults {
             platform_unknown_per_minute,
         } = auth;
         let exposed = |secret: &SecretString| secret.expose_secret().trim().is_empty();
+        self.filled("auth.signing_secret", signing_secret.as_ref().is_some_and(exposed));
         self.filled("auth.service_tokens", service_tokens.as_ref().is_some_and(exposed));
         self.check("auth.jwt_secret", jwt_secret.as_ref().map_or(Ok(()), long_enough));
         for (key, text) in [
             ("auth.jwt_public_key", jwt_public_key),
+            ("auth.jwks_file", jwks_file),
             ("auth.jwt_issuer", jwt_issuer),
             ("auth.jwt_audience", jwt_audience),
             ("auth.jwt_tenant_claim", jwt_tenant_claim),
         ] {
             self.filled(key, text.as_ref().is_some_and(|text| text.trim().is_empty()));
         }
+        self.check("auth.jwks_url", jwks_url.as_deref().map_or(Ok(()), document_url));
+        self.lasting("auth.jwks_timeout", *jwks_timeout);
+        self.lasting("auth.jwks_max_age", *jwks_max_age);
+        self.duration("auth.jwks_min_pause", *jwks_min_pause);
+        self.duration("auth.jwks_stale", *jwks_stale);
         self.check("auth.platform_url", platform_url.as_deref().map_or(Ok(()), base_url));
         self.lasting("auth.platform_timeout", *platform_timeout);
         self.duration("auth.platform_yes_ttl", *platform_yes_ttl);
@@ -220,6 +235,10 @@ fn base_url(text: &str) -> Result<(), upstream::InvalidUrl> {
     upstream::base_url(text).map(|_| ())
 }
 
+fn document_url(text: &str) -> Result<(), upstream::InvalidUrl> {
+    upstream::document_url(text).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::{Config, Sources};
@@ -246,6 +265,10 @@ mod tests {
             ("CRM__AUTH__PLATFORM_STALE", "2years"),
             ("CRM__AUTH__PLATFORM_CACHE", "0"),
             ("CRM__AUTH__PLATFORM_UNKNOWN_PER_MINUTE", "0"),
+            ("CRM_JWKS_URL", "id.example.org/jwks.json"),
+            ("CRM_JWKS_URL", "https://user@id.example.org/jwks.json"),
+            ("CRM__AUTH__JWKS_TIMEOUT", "0s"),
+            ("CRM__AUTH__JWKS_MAX_AGE", "0s"),
             ("CRM_DATABASE_URL", "sqlite:///:memory:"),
             ("PLATFORM_AUTH_URL", "platform.example.org"),
             ("PLATFORM_AUTH_URL", "//platform"),

@@ -49,6 +49,7 @@ codes! {
     Unauthorized = UNAUTHORIZED "UNAUTHORIZED",
     Forbidden = FORBIDDEN "FORBIDDEN",
     TenantMismatch = FORBIDDEN "TENANT_MISMATCH",
+    SignatureInvalid = FORBIDDEN "SIGNATURE_INVALID",
     NotFound = NOT_FOUND "NOT_FOUND",
     TenantNotFound = NOT_FOUND "TENANT_NOT_FOUND",
     MethodNotAllowed = METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED",

@@ -71,6 +71,7 @@ pub(super) enum Message {
     Unauthorized,
     CellNotAllowed,
     ReadOnlyRole,
+    SignatureInvalid,
     AuthUnavailable,
     RateLimited,
     Overloaded,
@@ -183,6 +184,10 @@ impl Message {
             }
             Self::CellNotAllowed => pair("该账号未开通 CRM", "This account may not use the CRM."),
             Self::ReadOnlyRole => pair("只读角色不能修改数据", "A read-only role cannot change anything."),
+            Self::SignatureInvalid => pair(
+                "请求签名无效，请通过网关访问",
+                "The gateway's signature is missing or wrong: go through the gateway.",
+            ),
             Self::AuthUnavailable => pair(
                 "认证服务暂不可用，请稍后重试",
                 "The authentication service does not answer: retry later.",

@@ -256,6 +256,7 @@ impl EndpointArgRegister for TenantCtx {
             Code::Unauthorized,
             Code::Forbidden,
             Code::TenantMismatch,
+            Code::SignatureInvalid,
             Code::TenantNotFound,
             Code::TenantUnavailable,
             Code::RateLimit,

@@ -21,8 +21,8 @@ pub enum Denied {
     /// The caller is not bound to the tenant of the request.
     #[error("the caller is not bound to the tenant of the request")]
     TenantMismatch,
-    /// Only the platform can tell, and it does not answer.
-    #[error("the platform does not answer")]
+    /// Only somebody else can tell (the platform, or whoever publishes the key set), and does not answer.
+    #[error("who could tell does not answer")]
     Unavailable {
         /// When asking again makes sense; whole seconds, at least one.
         retry_after: Duration,
