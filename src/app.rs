@@ -13,12 +13,14 @@ use salvo::fuse::FuseConfig;
 use tokio::net::TcpListener;
 
 use crate::config::{self, Binding, Config};
-use crate::domain::{Clock, IdSource, Masking, SystemClock};
+use crate::domain::{Clock, IdSource, Masking, ReceivedKind, SystemClock, Timestamp};
+use crate::events::{self, Desk, Poller, Relay, Tally};
+use crate::governance::Registration;
 use crate::http::{self, Readiness, State};
 use crate::identity::Identity;
 use crate::legacy;
 use crate::telemetry::{Metrics, Reading};
-use crate::tenancy::{Capacity, DataRoot, Machine, Surroundings, Tenants};
+use crate::tenancy::{Backlog, Capacity, DataRoot, Machine, Surroundings, Tenants};
 
 /// How long closing all tenants may take once no request runs any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -56,10 +58,19 @@ impl Parts {
     }
 }
 
+/// What runs beside the requests.
+#[derive(Debug)]
+struct Background {
+    desk: Desk,
+    poller: Option<Poller>,
+    registration: Option<Registration>,
+}
+
 /// A service that listens, and does not answer yet.
 #[derive(Debug)]
 pub struct App {
     state: Arc<State>,
+    background: Background,
     listener: TcpListener,
     address: SocketAddr,
     data_root: PathBuf,
@@ -74,20 +85,34 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Config { server, storage, tenants, auth, api, log: _ } = config;
+        let Config { server, storage, tenants, auth, api, events, governance, log: _ } = config;
         let Parts { clock, machine, working_directory } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
+        identity.prepare().await;
         let has_sources = !identity.sources().is_empty();
         let host = listen_on(server.host, has_sources, auth.strict)?;
         let data_root = storage.data_root(&working_directory)?;
         legacy::check_start(&storage, &working_directory, &data_root).await?;
+        let bus = events::open(&events, &working_directory).context("the event bus")?;
         let capacity = Capacity::of(machine, storage.max_open_tenants, server.max_connections);
         let ids = Arc::<IdSource>::default();
         let root = DataRoot::open(&data_root, storage.lock_wait).await?;
         let masking = Masking { email: api.mask_email };
-        let surroundings = Surroundings { clock: clock.clone(), ids: ids.clone(), masking };
-        let map = Tenants::open(root, &storage, &tenants, capacity, surroundings).await?;
-        let metrics = Metrics::new(readings(&map, capacity));
+        let publishes_events = bus.is_some();
+        let surroundings = Surroundings { clock: clock.clone(), ids: ids.clone(), masking, publishes_events };
+        let map = Arc::new(Tenants::open(root, &storage, &tenants, capacity, surroundings).await?);
+        let desk = Desk {
+            tenants: map.clone(),
+            bus,
+            clock: clock.clone(),
+            ids: ids.clone(),
+            time_zone: api.time_zone,
+            tally: Arc::default(),
+        };
+        let poller =
+            Poller::new(&events, map.clone(), desk.tally.clone(), tenants.default_id.clone(), api.time_zone)?;
+        let registration = Registration::new(&governance)?;
+        let metrics = Metrics::new(readings(&map, &desk.tally, &clock, capacity));
         let address = SocketAddr::new(host, server.port);
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen on {address}: is another service there? Set PORT or CRM_HOST to change it")
@@ -113,8 +138,22 @@ impl App {
         }
         let content_length = server.content_length;
         let ready = Readiness::default();
-        let state = State { api, content_length, tenants: map, identity, clock, ids, metrics, ready };
-        Ok(Self { state: Arc::new(state), listener, address, data_root, capacity, server, accepts_any_token })
+        let subscribed = events.subscribed().filter_map(ReceivedKind::from_word).collect();
+        let state = State {
+            api,
+            content_length,
+            tenants: map,
+            identity,
+            clock,
+            ids,
+            subscribed,
+            tally: desk.tally.clone(),
+            metrics,
+            ready,
+        };
+        let state = Arc::new(state);
+        let background = Background { desk, poller, registration };
+        Ok(Self { state, background, listener, address, data_root, capacity, server, accepts_any_token })
     }
 
     /// Where it listens.
@@ -150,7 +189,7 @@ impl App {
     /// # Errors
     /// The listener failed, or tenants could not be closed in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self { state, listener, server: settings, capacity, .. } = self;
+        let Self { state, background, listener, server: settings, capacity, .. } = self;
         let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
         let fuse = FuseConfig::default()
             .with_http1_header_timeout(IDLE_TIMEOUT)
@@ -165,15 +204,24 @@ impl App {
             .max_headers(HEAD_MAX_HEADERS)
             .max_buf_size(HEAD_MAX_BYTES);
         let handle = server.handle();
+        let Background { desk, poller, registration } = background;
+        let relay = Relay::start(desk);
+        let polls = poller.map(Poller::start);
+        let registered = registration.map(Registration::keep_up);
         let stopping = state.clone();
         let stopper = tokio::spawn(async move {
             shutdown.await;
             stopping.ready.drain();
+            if let Some(registered) = registered {
+                registered.leave().await;
+            }
             tokio::time::sleep(settings.drain_delay).await;
             handle.stop_graceful(settings.drain_timeout);
         });
         let served = server.try_serve(http::service(state.clone(), settings.compress)).await;
         stopper.abort();
+        drop(polls);
+        relay.stop().await;
         let still_open = state.tenants.close(CLOSE_LIMIT).await;
         served.context("serving")?;
         if still_open > 0 {
@@ -195,14 +243,19 @@ fn listen_on(host: Option<IpAddr>, has_sources: bool, strict: Option<bool>) -> a
         Some(host) if has_sources || host.is_loopback() || strict.is_some() => Ok(host),
         Some(host) => bail!(
             "CRM_HOST={host} would serve the network while nothing says who may come in. Set CRM_JWT_SECRET, \
-             CRM_JWT_PUBLIC_KEY, CRM_SERVICE_TOKENS or PLATFORM_AUTH_URL; or set CRM_AUTH_STRICT=1 to refuse every token, \
+             CRM_JWT_PUBLIC_KEY, CRM_JWKS_URL, CRM_JWKS_FILE, CRM_SERVICE_TOKENS or PLATFORM_AUTH_URL; or set CRM_AUTH_STRICT=1 to refuse every token, \
              or CRM_AUTH_STRICT=0 to accept any (for development only)"
         ),
     }
 }
 
 /// The figures of the map and its engines.
-fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
+fn readings(
+    tenants: &Tenants,
+    tally: &Arc<Tally>,
+    clock: &Arc<dyn Clock>,
+    capacity: Capacity,
+) -> Vec<Reading> {
     let (stats, counters) = (tenants.stats(), tenants.counters());
     let mut readings = Vec::new();
     macro_rules! reading {
@@ -229,6 +282,23 @@ fn readings(tenants: &Tenants, capacity: Capacity) -> Vec<Reading> {
     reading!(COUNTER, "point_read_batches", "Statements that answered them", counters.point_batches);
     reading!(COUNTER, "checkpoints", "Checkpoints of idle tenants", counters.checkpoints);
     reading!(COUNTER, "connections_discarded", "Connections closed after a fault", counters.discarded);
+    reading!(COUNTER, "events_delivered", "Events that the bus took", tally.delivered);
+    reading!(COUNTER, "event_failures", "Events that the bus refused, and outages of it", tally.failures);
+    reading!(COUNTER, "events_received", "Events of other systems that came in", tally.received);
+    reading!(COUNTER, "event_gaps_suspected", "Times that the bus may have lost events unread", tally.gaps);
+    let mut of_event_work = |name, help, read: fn(u64, Backlog, Timestamp) -> u64| {
+        let (work, clock) = (tenants.event_work().clone(), clock.clone());
+        let read = move || {
+            let (tenants, backlog) = work.total();
+            read(tenants, backlog, clock.now())
+        };
+        readings.push(Reading { name, help, is_gauge: GAUGE, read: Arc::new(read) });
+    };
+    of_event_work("events_tenants", "Tenants with events to see to", |tenants, _, _| tenants);
+    of_event_work("events_pending", "Events to be delivered", |_, backlog, _| backlog.pending);
+    of_event_work("events_oldest_age_seconds", "Age of the oldest of them", |_, backlog, now| {
+        backlog.oldest.map_or(0, |oldest| now.since(oldest).as_secs())
+    });
     readings.push(Reading {
         name: "tenants_quarantined",
         help: "Tenants whose file is refused",

@@ -69,6 +69,8 @@ pub struct Metrics {
     durations: Histogram,
     /// Callers admitted on `X-Tenant-Id` alone.
     pub identity_unbound: Counter,
+    /// Requests refused because the gateway had not signed them.
+    pub signature_failures: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,9 +129,15 @@ impl Metrics {
             "Callers admitted on X-Tenant-Id alone",
             identity_unbound.clone(),
         );
+        let signature_failures = Counter::default();
+        registry.register(
+            "signature_failures",
+            "Requests refused because the gateway had not signed them",
+            signature_failures.clone(),
+        );
         let readings = Readings(readings.into());
         registry.register_collector(Box::new(readings.clone()));
-        Self { registry, readings, requests, durations, identity_unbound }
+        Self { registry, readings, requests, durations, identity_unbound, signature_failures }
     }
 
     /// Counts an answer.
@@ -163,6 +171,7 @@ impl Metrics {
         let mut figures = Map::new();
         figures.insert("cell".to_owned(), "crm".into());
         figures.insert("identity_unbound".to_owned(), self.identity_unbound.get().into());
+        figures.insert("signature_failures".to_owned(), self.signature_failures.get().into());
         for reading in self.readings.0.iter() {
             figures.insert(reading.name.to_owned(), (reading.read)().into());
         }

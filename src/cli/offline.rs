@@ -36,7 +36,7 @@ impl Offline {
 
 /// The settings of an operator's command: it does not wait for a running cell, and may create tenants.
 pub(super) fn settings(config: Config, clock: Arc<dyn Clock>) -> Offline {
-    let Config { server, mut storage, mut tenants, api, .. } = config;
+    let Config { server, mut storage, mut tenants, api, events, .. } = config;
     storage.lock_wait = Duration::ZERO;
     storage.read_deadline = DEADLINE;
     storage.write_deadline = DEADLINE;
@@ -50,6 +50,8 @@ pub(super) fn settings(config: Config, clock: Arc<dyn Clock>) -> Offline {
             clock,
             ids: Arc::<IdSource>::default(),
             masking: Masking { email: api.mask_email },
+            // Delivered by the cell, when it runs.
+            publishes_events: events.target().is_some(),
         },
     }
 }

@@ -156,13 +156,26 @@ mod tests {
                     Kind::Text => match key.path {
                         "server.host" => "127.0.0.7",
                         "storage.database_url" => "sqlite:////x/7.db",
-                        "auth.platform_url" => "http://seven",
+                        "auth.jwks_url"
+                        | "auth.platform_url"
+                        | "events.bus_url"
+                        | "events.gateway_url"
+                        | "governance.url"
+                        | "governance.cell_url" => "http://seven",
                         "api.time_zone" => "Europe/Berlin",
+                        "events.subscribe" => "oa.task.completed",
                         _ => "seven",
                     },
                 };
-                let loaded = Config::load(&Sources::of(&[(&variable.name, text)])).expect(&variable.name);
-                let default = Config::load(&Sources::default()).expect("the defaults are valid");
+                // Some make sense beside another only.
+                let needed: &[_] = match key.path {
+                    "events.poll_every" => &[("EVENT_BUS_URL", "http://bus")],
+                    "governance.url" => &[("CRM_BASE_URL", "http://cell")],
+                    _ => &[],
+                };
+                let with_it = [needed, &[(variable.name.as_str(), text)]].concat();
+                let loaded = Config::load(&Sources::of(&with_it)).expect(&variable.name);
+                let default = Config::load(&Sources::of(needed)).expect("the defaults are valid");
                 assert_ne!(loaded.to_redacted_toml(), default.to_redacted_toml(), "{}", variable.name);
             }
         }

@@ -61,10 +61,18 @@ pub(super) const KEYS: &[Key] = &[
     key("tenants.binding", Kind::Choice(&["header", "strict"])).alias("CRM_TENANT_BINDING"),
     key("tenants.create_burst", Kind::Number),
     key("tenants.create_per_minute", Kind::Number),
+    key("auth.verify_signature", Kind::Switch).alias("CELL_VERIFY_SIGNATURE"),
+    key("auth.signing_secret", Kind::Secret).alias("CELL_SIGNING_SECRET"),
     key("auth.strict", Kind::Switch).alias("CRM_AUTH_STRICT"),
     key("auth.service_tokens", Kind::Secret).alias("CRM_SERVICE_TOKENS"),
     key("auth.jwt_secret", Kind::Secret).alias("CRM_JWT_SECRET"),
     key("auth.jwt_public_key", Kind::Text).alias("CRM_JWT_PUBLIC_KEY"),
+    key("auth.jwks_url", Kind::Text).alias("CRM_JWKS_URL"),
+    key("auth.jwks_file", Kind::Text).alias("CRM_JWKS_FILE"),
+    key("auth.jwks_timeout", Kind::Duration),
+    key("auth.jwks_max_age", Kind::Duration),
+    key("auth.jwks_min_pause", Kind::Duration),
+    key("auth.jwks_stale", Kind::Duration),
     key("auth.jwt_issuer", Kind::Text).alias("CRM_JWT_ISSUER"),
     key("auth.jwt_audience", Kind::Text).alias("CRM_JWT_AUDIENCE"),
     key("auth.jwt_tenant_claim", Kind::Text).alias("CRM_JWT_TENANT_CLAIM"),
@@ -80,6 +88,16 @@ pub(super) const KEYS: &[Key] = &[
     key("api.idempotency", Kind::Choice(&["replay", "conflict"])).alias("CRM_IDEMPOTENCY"),
     key("api.mask_email", Kind::Switch).alias("CRM_MASK_EMAIL"),
     key("api.time_zone", Kind::Text).alias("CRM_TIME_ZONE"),
+    key("events.bus_url", Kind::Text).alias("EVENT_BUS_URL"),
+    key("events.bus_token", Kind::Secret).alias("EVENT_BUS_TOKEN"),
+    key("events.gateway_url", Kind::Text).alias("GATEWAY_URL"),
+    key("events.gateway_token", Kind::Secret).alias("GATEWAY_TOKEN"),
+    key("events.bus_timeout", Kind::Duration),
+    key("events.subscribe", Kind::Text),
+    key("events.poll_every", Kind::Duration),
+    key("governance.url", Kind::Text).alias("GOVERNANCE_URL"),
+    key("governance.cell_url", Kind::Text).alias("CRM_BASE_URL"),
+    key("governance.register_every", Kind::Duration),
     key("log.filter", Kind::Text),
     key("log.format", Kind::Choice(&["text", "json"])),
 ];
@@ -256,7 +274,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 22);
+        assert_eq!(aliases.len(), 32);
     }
 
     #[test]

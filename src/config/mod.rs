@@ -4,6 +4,7 @@
 //! named by `CRM_CONFIG`; environment variables; the last one wins), refuses what it does not know and validates the
 //! result once. Whoever holds a [`Config`] may rely on it. Nothing else reads the cell's variables.
 
+mod bus_target;
 mod database_url;
 mod env;
 mod error;
@@ -16,10 +17,11 @@ mod settings;
 mod sources;
 mod validate;
 
+pub use bus_target::BusTarget;
 pub use database_url::{InvalidDatabaseUrl, database_file};
 pub use error::{ConfigError, Problem};
 pub use settings::{
-    Api, Auth, Binding, Config, Idempotency, Legacy, Log, LogFormat, PatchNull, Provision, Server, Storage,
-    Tenants, UnknownFields,
+    Api, Auth, Binding, Config, Events, Governance, Idempotency, Legacy, Log, LogFormat, PatchNull,
+    Provision, Server, Storage, Tenants, UnknownFields,
 };
 pub use sources::Sources;

@@ -28,6 +28,10 @@ pub struct Config {
     pub auth: Auth,
     /// How the resources behave where clients differ.
     pub api: Api,
+    /// Events, out and in.
+    pub events: Events,
+    /// Whom the cell tells where it is.
+    pub governance: Governance,
     /// What is logged.
     pub log: Log,
 }
@@ -142,6 +146,11 @@ pub enum Binding {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
+    /// `CELL_VERIFY_SIGNATURE`: refuse requests that the gateway has not signed.
+    pub verify_signature: bool,
+    /// `CELL_SIGNING_SECRET`: the gateway's signing secret, at least 32 bytes; after `base64:`, in base64.
+    #[serde(serialize_with = "hidden")]
+    pub signing_secret: Option<SecretString>,
     /// `CRM_AUTH_STRICT`: with no identity source, refuse every token (true) or accept any (false, for development).
     pub strict: Option<bool>,
     /// `CRM_SERVICE_TOKENS`: `name:token[:role][@tenant,…]`, separated by commas or newlines.
@@ -153,6 +162,22 @@ pub struct Auth {
     /// `CRM_JWT_PUBLIC_KEY`: PEM text, or the path of a PEM file.
     #[serde(serialize_with = "hidden_if_private")]
     pub jwt_public_key: Option<String>,
+    /// `CRM_JWKS_URL`: URL of a JSON Web Key Set.
+    pub jwks_url: Option<String>,
+    /// `CRM_JWKS_FILE`: path of a JSON Web Key Set; read again when it changes.
+    pub jwks_file: Option<String>,
+    /// Deadline of one reading of `jwks_url`.
+    #[serde(with = "humantime_serde")]
+    pub jwks_timeout: Duration,
+    /// A key set older than this is read again.
+    #[serde(with = "humantime_serde")]
+    pub jwks_max_age: Duration,
+    /// The least time between two readings of a key set.
+    #[serde(with = "humantime_serde")]
+    pub jwks_min_pause: Duration,
+    /// How old a key set may be while it cannot be read again.
+    #[serde(with = "humantime_serde")]
+    pub jwks_stale: Duration,
     /// `CRM_JWT_ISSUER`: required `iss` of a JWT.
     pub jwt_issuer: Option<String>,
     /// `CRM_JWT_AUDIENCE`: required `aud` of a JWT.
@@ -223,6 +248,62 @@ pub enum Idempotency {
     Replay,
     /// 409, as the Python cell did.
     Conflict,
+}
+
+/// Events, out and in (contract §10).
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// `EVENT_BUS_URL`: where events are delivered to; absent = `gateway_url`. With neither, events are only kept.
+    pub bus_url: Option<String>,
+    /// `EVENT_BUS_TOKEN`: bearer token for the bus; absent = `gateway_token`.
+    #[serde(serialize_with = "hidden")]
+    pub bus_token: Option<SecretString>,
+    /// `GATEWAY_URL`: base URL of the platform's gateway.
+    pub gateway_url: Option<String>,
+    /// `GATEWAY_TOKEN`: bearer token for the gateway.
+    #[serde(serialize_with = "hidden")]
+    pub gateway_token: Option<SecretString>,
+    /// Deadline of one call of the bus.
+    #[serde(with = "humantime_serde")]
+    pub bus_timeout: Duration,
+    /// Types of received events that have an effect, separated by commas; others are ignored.
+    pub subscribe: String,
+    /// How often the bus is asked for events of the subscribed types; 0 = never.
+    #[serde(with = "humantime_serde")]
+    pub poll_every: Duration,
+}
+
+impl Events {
+    /// Where events are delivered to, if anywhere, as it is written in the settings.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.bus_url.as_deref().or(self.gateway_url.as_deref())
+    }
+
+    /// The bearer token for the bus.
+    #[must_use]
+    pub fn token(&self) -> Option<&SecretString> {
+        self.bus_token.as_ref().or(self.gateway_token.as_ref())
+    }
+
+    /// The types of received events that have an effect.
+    pub fn subscribed(&self) -> impl Iterator<Item = &str> {
+        self.subscribe.split(',').map(str::trim).filter(|kind| !kind.is_empty())
+    }
+}
+
+/// Whom the cell tells where it is (contract §10).
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Governance {
+    /// `GOVERNANCE_URL`: base URL of the platform's governance; with `cell_url`, the cell registers there.
+    pub url: Option<String>,
+    /// `CRM_BASE_URL`: under which URL the platform reaches this cell.
+    pub cell_url: Option<String>,
+    /// How often it registers again: the governance forgets when it restarts.
+    #[serde(with = "humantime_serde")]
+    pub register_every: Duration,
 }
 
 /// What is logged.

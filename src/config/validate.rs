@@ -7,12 +7,14 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
+use super::bus_target::BusTarget;
 use super::database_url::database_file;
-use super::settings::{Api, Auth, Config, Log, Server, Storage, Tenants};
+use super::settings::{Api, Auth, Config, Events, Governance, Log, Server, Storage, Tenants};
+use crate::domain::ReceivedKind;
+use crate::upstream;
 
 /// HS256 with less than its own output is weaker than it looks (RFC 7518 §3.2).
 const JWT_SECRET_BYTES: usize = 32;
@@ -23,13 +25,15 @@ const LONG: Duration = Duration::from_secs(31_557_600);
 
 /// What is wrong: the key and the reason. A reason never quotes a secret.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
-    let Config { server, storage, tenants, auth, api, log } = config;
+    let Config { server, storage, tenants, auth, api, events, governance, log } = config;
     let mut faults = Faults(Vec::new());
     faults.server(server);
     faults.storage(storage);
     faults.tenants(tenants);
     faults.auth(auth);
     faults.api(api);
+    faults.events(events);
+    faults.governance(governance);
     faults.log(log);
     faults.0
 }
@@ -89,10 +93,18 @@ impl Faults {
 
     fn auth(&mut self, auth: &Auth) {
         let Auth {
+            verify_signature: _,
+            signing_secret,
             strict: _,
             service_tokens,
             jwt_secret,
             jwt_public_key,
+            jwks_url,
+            jwks_file,
+            jwks_timeout,
+            jwks_max_age,
+            jwks_min_pause,
+            jwks_stale,
             jwt_issuer,
             jwt_audience,
             jwt_tenant_claim,
@@ -105,17 +117,24 @@ impl Faults {
             platform_unknown_per_minute,
         } = auth;
         let exposed = |secret: &SecretString| secret.expose_secret().trim().is_empty();
+        self.filled("auth.signing_secret", signing_secret.as_ref().is_some_and(exposed));
         self.filled("auth.service_tokens", service_tokens.as_ref().is_some_and(exposed));
         self.check("auth.jwt_secret", jwt_secret.as_ref().map_or(Ok(()), long_enough));
         for (key, text) in [
             ("auth.jwt_public_key", jwt_public_key),
+            ("auth.jwks_file", jwks_file),
             ("auth.jwt_issuer", jwt_issuer),
             ("auth.jwt_audience", jwt_audience),
             ("auth.jwt_tenant_claim", jwt_tenant_claim),
         ] {
             self.filled(key, text.as_ref().is_some_and(|text| text.trim().is_empty()));
         }
-        self.check("auth.platform_url", platform_url.as_deref().map_or(Ok(()), plain_http));
+        self.check("auth.jwks_url", jwks_url.as_deref().map_or(Ok(()), document_url));
+        self.lasting("auth.jwks_timeout", *jwks_timeout);
+        self.lasting("auth.jwks_max_age", *jwks_max_age);
+        self.duration("auth.jwks_min_pause", *jwks_min_pause);
+        self.duration("auth.jwks_stale", *jwks_stale);
+        self.check("auth.platform_url", platform_url.as_deref().map_or(Ok(()), base_url));
         self.lasting("auth.platform_timeout", *platform_timeout);
         self.duration("auth.platform_yes_ttl", *platform_yes_ttl);
         self.duration("auth.platform_no_ttl", *platform_no_ttl);
@@ -128,6 +147,43 @@ impl Faults {
     fn api(&mut self, api: &Api) {
         // Types say all there is to say.
         let Api { patch_null: _, unknown_fields: _, idempotency: _, mask_email: _, time_zone: _ } = api;
+    }
+
+    fn events(&mut self, events: &Events) {
+        let Events { bus_url, bus_token, gateway_url, gateway_token, bus_timeout, subscribe: _, poll_every } =
+            events;
+        self.check("events.bus_url", bus_url.as_deref().map(BusTarget::parse).transpose());
+        self.check("events.gateway_url", gateway_url.as_deref().map_or(Ok(()), base_url));
+        for (key, token) in [("events.bus_token", bus_token), ("events.gateway_token", gateway_token)] {
+            let text = token.as_ref().map(ExposeSecret::expose_secret);
+            self.filled(key, text.is_some_and(|text| text.trim().is_empty()));
+            let is_sendable = text.is_none_or(|text| text.trim().bytes().all(|byte| byte.is_ascii_graphic()));
+            self.check(key, is_sendable.then_some(()).ok_or("must be visible ASCII characters"));
+        }
+        self.lasting("events.bus_timeout", *bus_timeout);
+        for kind in events.subscribed().filter(|kind| ReceivedKind::from_word(kind).is_none()) {
+            let known: Vec<_> = ReceivedKind::ALL.iter().map(|kind| kind.word()).collect();
+            let reason = format!("{kind:?} has no effect here; known are {}", known.join(", "));
+            self.0.push(("events.subscribe", reason));
+        }
+        self.duration("events.poll_every", *poll_every);
+        if !poll_every.is_zero() {
+            let target = events.target().map(BusTarget::parse);
+            let can_be_asked = matches!(target, Some(Ok(BusTarget::Http(_))));
+            let reason = "needs a bus to ask: set EVENT_BUS_URL or GATEWAY_URL to its http:// address";
+            self.check("events.poll_every", can_be_asked.then_some(()).ok_or(reason));
+        }
+    }
+
+    fn governance(&mut self, governance: &Governance) {
+        let Governance { url, cell_url, register_every } = governance;
+        self.lasting("governance.register_every", *register_every);
+        self.check("governance.url", url.as_deref().map_or(Ok(()), base_url));
+        self.check("governance.cell_url", cell_url.as_deref().map_or(Ok(()), base_url));
+        if url.is_some() && cell_url.is_none() {
+            let reason = "needs CRM_BASE_URL: the URL under which the platform reaches this cell";
+            self.check::<(), _>("governance.url", Err(reason));
+        }
     }
 
     fn log(&mut self, log: &Log) {
@@ -179,23 +235,12 @@ fn long_enough(secret: &SecretString) -> Result<(), String> {
     Ok(())
 }
 
-/// The reasons do not quote the URL: it may hold a password.
-fn plain_http(url: &str) -> Result<(), String> {
-    let parsed = Url::parse(url).map_err(|error| format!("is not a URL: {error}"))?;
-    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        // The URL standard drops some of it silently.
-        return Err("must not contain white space".to_owned());
-    }
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://".to_owned());
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err("must not contain a user name or password".to_owned());
-    }
-    if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err("must not contain ? or #: it is the base of other URLs".to_owned());
-    }
-    Ok(())
+fn base_url(text: &str) -> Result<(), upstream::InvalidUrl> {
+    upstream::base_url(text).map(|_| ())
+}
+
+fn document_url(text: &str) -> Result<(), upstream::InvalidUrl> {
+    upstream::document_url(text).map(|_| ())
 }
 
 #[cfg(test)]
@@ -226,6 +271,10 @@ mod tests {
             ("CRM__AUTH__PLATFORM_STALE", "2years"),
             ("CRM__AUTH__PLATFORM_CACHE", "0"),
             ("CRM__AUTH__PLATFORM_UNKNOWN_PER_MINUTE", "0"),
+            ("CRM_JWKS_URL", "id.example.org/jwks.json"),
+            ("CRM_JWKS_URL", "https://user@id.example.org/jwks.json"),
+            ("CRM__AUTH__JWKS_TIMEOUT", "0s"),
+            ("CRM__AUTH__JWKS_MAX_AGE", "0s"),
             ("CRM_DATABASE_URL", "sqlite:///:memory:"),
             ("PLATFORM_AUTH_URL", "platform.example.org"),
             ("PLATFORM_AUTH_URL", "//platform"),
@@ -236,7 +285,7 @@ mod tests {
             ("PLATFORM_AUTH_URL", "http://platform/?a=b"),
             ("PLATFORM_AUTH_URL", "http://platform?"),
             ("PLATFORM_AUTH_URL", "http://platform/#"),
-            ("PLATFORM_AUTH_URL", "http://platform\n"),
+            ("PLATFORM_AUTH_URL", "http://plat form"),
             ("CRM__LOG__FILTER", "crm_cell=loud"),
             ("CRM__LOG__FILTER", "info,[x"),
         ] {

@@ -69,8 +69,10 @@ pub trait Audited {
             .collect()
     }
 
-    /// The fields that other systems may see: all but those named.
-    fn event_fields(&self, without: &[&str], masking: Masking) -> Map<String, Value> {
+    /// The fields that other systems may see: all but those named; phones and e-mail addresses are masked whatever clients of
+    /// this one see (contract §10).
+    fn event_fields(&self, without: &[&str]) -> Map<String, Value> {
+        let masking = Masking { email: true };
         let fields = self.audit_fields().into_iter().filter(|field| !without.contains(&field.name));
         fields.map(|field| (field.name.to_owned(), field.masked(masking))).collect()
     }
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn events_leave_out_what_is_named() {
-        let fields = Card("a", "13811115678").event_fields(&["name"], Masking::default());
+        let fields = Card("a", "13811115678").event_fields(&["name"]);
         assert_eq!(Value::Object(fields), json!({"phone": "138****5678"}));
     }
 }

@@ -1,6 +1,7 @@
 //! Time as an input: every rule that needs "now" gets it from a [`Clock`].
 
 use std::fmt;
+use std::ops::Add;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,7 +45,22 @@ impl Timestamp {
     }
 }
 
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// So much later; at most the end of the year 9999.
+    fn add(self, later: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(i64::try_from(later.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
 impl Timestamp {
+    /// How long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     /// Reads an RFC 3339 date-time, or a date or date-time without an offset as the wall clock of `zone` shows it: the
     /// start of the day, the earlier of two equal readings, the first moment after a gap.
     #[must_use]

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{AuditField, Audited};
 use super::input::{Checker, Input, Patch};
-use super::masking::Masking;
 use super::money::{AMOUNT_MAX, Currency, weigh};
 use super::rules::{Invalid, Problem};
 use super::stage::{DealStatus, Move, Moved, Stage, Standing};
@@ -221,10 +220,21 @@ impl Opportunity {
         weigh(self.amount_cents, self.standing.probability_pct)
     }
 
+    /// The deal as a signed contract has it: won when that was signed, over its amount. Says what that did to its standing.
+    pub fn sign(&mut self, amount_cents: Option<i64>, currency: Option<Currency>, at: Timestamp) -> Moved {
+        let won = Move { status: Some(DealStatus::Won), ..Move::default() };
+        // A status alone contradicts nothing.
+        let moved = self.standing.apply(won, at).unwrap_or(Moved::Within);
+        self.standing.closed_at = Some(at);
+        self.amount_cents = amount_cents.unwrap_or(self.amount_cents);
+        self.currency = currency.unwrap_or(self.currency);
+        moved
+    }
+
     /// What other systems are told of it.
     #[must_use]
-    pub fn event_data(&self, masking: Masking, occurred_at: Timestamp) -> Map<String, Value> {
-        let mut data = self.event_fields(&["lostReason"], masking);
+    pub fn event_data(&self, occurred_at: Timestamp) -> Map<String, Value> {
+        let mut data = self.event_fields(&["lostReason"]);
         data.insert("occurredAt".to_owned(), json!(occurred_at));
         data.insert("opportunityId".to_owned(), json!(self.id));
         data.insert("version".to_owned(), json!(self.version));

@@ -117,6 +117,12 @@ pub enum Violation {
     OwnerOutOfScope,
     /// The record's customer is in the trash: restore that first.
     ParentDeleted,
+    /// No event has this id, or none that the request could mean.
+    NoSuchEvent,
+    /// The event needs no decision any more.
+    EventSettled,
+    /// There is no bus to deliver events to.
+    NoBus,
     /// Another live customer has this name.
     CustomerNameTaken {
         /// That customer, if the caller may see it.

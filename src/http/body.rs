@@ -29,6 +29,8 @@ pub(super) trait BodyType: DeserializeOwned + Send {
     const READ_ONLY: &'static [&'static str];
     /// The resource, as schemas name it.
     const NAME: &'static str;
+    /// It is what an action takes, which needs no request id and not every field.
+    const IS_OF_ACTION: bool = false;
 
     /// The rules of the fields that clients can write.
     fn rules() -> Vec<FieldRule>;
@@ -99,7 +101,8 @@ impl<'ex, T: BodyType> Extractible<'ex> for MergePatch<T> {
 impl<T: BodyType> EndpointArgRegister for Body<T> {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
         let schema = schema::<T>(false);
-        document(components, operation, format!("New{}", T::NAME), schema, &[openapi::JSON]);
+        let name = if T::IS_OF_ACTION { T::NAME.to_owned() } else { format!("New{}", T::NAME) };
+        document(components, operation, name, schema, &[openapi::JSON], !T::IS_OF_ACTION);
     }
 }
 
@@ -112,7 +115,7 @@ impl<T: BodyType> EndpointArgRegister for MergePatch<T> {
             .property("baseVersion", version().description(base));
         openapi::errors(operation, &[Code::FieldConflict]);
         let media_types = [openapi::JSON, "application/merge-patch+json"];
-        document(components, operation, format!("{}Patch", T::NAME), schema, &media_types);
+        document(components, operation, format!("{}Patch", T::NAME), schema, &media_types, true);
     }
 }
 
@@ -137,13 +140,15 @@ fn document(
     name: String,
     schema: Object,
     media_types: &[&str],
+    is_required: bool,
 ) {
-    let body = media_types.iter().fold(RequestBody::new().required(Required::True), |body, media_type| {
+    let required = if is_required { Required::True } else { Required::False };
+    let body = media_types.iter().fold(RequestBody::new().required(required), |body, media_type| {
         body.add_content(*media_type, Content::new(RefOr::<Schema>::Ref(Ref::from_schema_name(&name))))
     });
     operation.request_body = Some(body);
     components.schemas.insert(name, schema);
-    let id = openapi::parameter("X-Request-ID", ParameterIn::Header, true, openapi::request_id());
+    let id = openapi::parameter("X-Request-ID", ParameterIn::Header, is_required, openapi::request_id());
     operation.parameters.insert(id.description("The same id again, the same answer; nothing happens twice."));
     let codes = [
         Code::BadRequest,

@@ -75,6 +75,33 @@ impl EndpointArgRegister for RecordId {
     }
 }
 
+/// The place of an event's id in a path: other systems choose the ids of theirs.
+pub(super) const EVENT: &str = "{id|[A-Za-z0-9._:@~-]{1,200}}";
+
+/// The id in [`EVENT`].
+#[derive(Debug)]
+pub(super) struct EventId(pub(super) String);
+
+impl<'ex> Extractible<'ex> for EventId {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("EventId");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(request: &'ex mut Request, _depot: &'ex mut Depot) -> ApiResult<Self> {
+        request.param("id").map(Self).ok_or_else(ApiError::internal)
+    }
+}
+
+impl EndpointArgRegister for EventId {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        let id = openapi::text().min_length(1).max_length(200).pattern("^[A-Za-z0-9._:@~-]{1,200}$");
+        operation.parameters.insert(openapi::parameter("id", ParameterIn::Path, true, id));
+        openapi::errors(operation, &[Code::NotFound, Code::StateConflict]);
+    }
+}
+
 /// What the record must be like. Its version: `If-Match: "v7"`, `ifVersion` in the body or `?ifVersion=7` (contract §6; the
 /// gateway drops `If-Match`). What a PATCH is based on: `baseVersion` in its body. Takes both out of the body: ask for it
 /// before the body.

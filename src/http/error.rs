@@ -49,6 +49,7 @@ codes! {
     Unauthorized = UNAUTHORIZED "UNAUTHORIZED",
     Forbidden = FORBIDDEN "FORBIDDEN",
     TenantMismatch = FORBIDDEN "TENANT_MISMATCH",
+    SignatureInvalid = FORBIDDEN "SIGNATURE_INVALID",
     NotFound = NOT_FOUND "NOT_FOUND",
     TenantNotFound = NOT_FOUND "TENANT_NOT_FOUND",
     MethodNotAllowed = METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED",
@@ -382,6 +383,13 @@ impl From<StoreError> for ApiError {
             StoreError::Violation(Violation::OwnerOutOfScope) => {
                 Self::new(Code::Forbidden, Message::OwnerOutOfScope)
             }
+            StoreError::Violation(Violation::NoSuchEvent) => {
+                Self::new(Code::NotFound, Message::EventNotFound)
+            }
+            StoreError::Violation(Violation::EventSettled) => {
+                Self::new(Code::StateConflict, Message::EventSettled)
+            }
+            StoreError::Violation(Violation::NoBus) => Self::new(Code::StateConflict, Message::NoBus),
             StoreError::Violation(Violation::ParentDeleted) => {
                 Self::new(Code::StateConflict, Message::ParentDeleted)
             }

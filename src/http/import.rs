@@ -94,7 +94,8 @@ impl EndpointArgRegister for ImportRows {
         let schema = Object::new().property("items", rows("items")).property("data", rows("data"));
         let body = RequestBody::new().required(Required::True);
         operation.request_body = Some(body.add_content(openapi::JSON, Content::new(schema)));
-        openapi::errors(operation, &[Code::BadRequest]);
+        let codes = [Code::BadRequest, Code::PayloadTooLarge, Code::UnsupportedMediaType];
+        openapi::errors(operation, &codes);
     }
 }
 

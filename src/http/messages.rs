@@ -40,6 +40,11 @@ pub(super) enum Message {
     OwnerOutOfScope,
     ParentDeleted,
     ManagersOnly,
+    ReviewersOnly,
+    EventNotFound,
+    EventSettled,
+    NoBus,
+    TooManyEvents,
     FieldsInvalid,
     MaskedValue,
     RequestIdRequired(String),
@@ -68,6 +73,7 @@ pub(super) enum Message {
     Unauthorized,
     CellNotAllowed,
     ReadOnlyRole,
+    SignatureInvalid,
     AuthUnavailable,
     RateLimited,
     Overloaded,
@@ -105,6 +111,11 @@ impl Message {
                 pair("所属客户已删除，请先恢复客户", "Its customer is deleted: restore that first.")
             }
             Self::ManagersOnly => pair("需要管理员或经理角色", "This needs the role manager or admin."),
+            Self::ReviewersOnly => pair("需要服务或管理员角色", "This needs the role service or admin."),
+            Self::EventNotFound => pair("事件不存在", "There is no such event."),
+            Self::EventSettled => pair("事件已处理", "The event needs no decision any more."),
+            Self::NoBus => pair("未配置事件总线", "There is no event bus: set EVENT_BUS_URL."),
+            Self::TooManyEvents => pair("一次最多 100 个事件", "At most 100 events at once."),
             Self::FieldsInvalid => pair("部分字段不符合要求", "Some fields are not as they must be."),
             Self::MaskedValue => pair(
                 "脱敏后的值不能写回，请填写完整的值",
@@ -180,6 +191,10 @@ impl Message {
             }
             Self::CellNotAllowed => pair("该账号未开通 CRM", "This account may not use the CRM."),
             Self::ReadOnlyRole => pair("只读角色不能修改数据", "A read-only role cannot change anything."),
+            Self::SignatureInvalid => pair(
+                "请求签名无效，请通过网关访问",
+                "The gateway's signature is missing or wrong: go through the gateway.",
+            ),
             Self::AuthUnavailable => pair(
                 "认证服务暂不可用，请稍后重试",
                 "The authentication service does not answer: retry later.",

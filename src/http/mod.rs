@@ -1,6 +1,6 @@
 //! HTTP: the route table, and the hoops in their one order.
 //!
-//! Every request passes `edge`; those of the protected branch then `protected` (identity, tenant) and, where they
+//! Every request passes `edge` and, where the gateway signs, `signature`; those of the protected branch then `protected` (identity, tenant) and, where they
 //! write, `payload` (media type, size, request id, JSON). Handlers see a `TenantCtx` and a parsed body, and make one call.
 
 mod audit_logs;
@@ -11,6 +11,7 @@ mod customers;
 mod docs;
 mod edge;
 mod error;
+mod events;
 mod export;
 mod follow_ups;
 mod import;
@@ -18,6 +19,7 @@ mod json;
 mod messages;
 mod openapi;
 mod opportunities;
+mod outbox;
 mod overview;
 mod payload;
 mod protected;
@@ -26,6 +28,7 @@ mod query;
 mod reports;
 mod respond;
 mod router;
+mod signature;
 mod state;
 mod trace;
 mod trash;
@@ -37,12 +40,13 @@ use serde_json::Value;
 
 use self::protected::Protected;
 use self::router::RouterExt as _;
+use self::signature::Signed;
 pub use self::state::{Readiness, State};
 
 /// The service: all routes and hoops over `state`.
 #[must_use]
 pub fn service(state: Arc<State>, compress: bool) -> Service {
-    let service = Service::new(routes());
+    let service = Service::new(routes(state.identity.gateway().is_some()));
     let service = if compress { service.hoop(salvo::compression::Compression::new()) } else { service };
     service.hoop(edge::Edge(state))
 }
@@ -53,16 +57,19 @@ pub fn document() -> &'static Value {
     &openapi::DOCUMENT
 }
 
-fn routes() -> Router {
-    let public = Router::new()
+/// The route table. `signed`: requests must come from the gateway, except those that ask how the cell is.
+fn routes(signed: bool) -> Router {
+    let branch = || if signed { Router::new().hoop(Signed) } else { Router::new() };
+    let health = Router::with_path("health")
+        .read(public::health)
+        .push(Router::with_path("live").read(public::live))
+        .push(Router::with_path("ready").read(public::ready));
+    let public = branch()
         .push(Router::new().read(public::root))
-        .push(Router::with_path("health").read(public::health))
-        .push(Router::with_path("health/live").read(public::live))
-        .push(Router::with_path("health/ready").read(public::ready))
         .push(Router::with_path("metrics").read(public::metrics))
         .push(Router::with_path("openapi.json").read(public::openapi))
         .push(Router::with_path("docs").read(public::docs));
-    let protected = Router::new()
+    let protected = branch()
         .hoop(Protected)
         .push(customers::routes())
         .push(contacts::routes())
@@ -71,7 +78,8 @@ fn routes() -> Router {
         .push(trash::routes())
         .push(audit_logs::routes())
         .push(reports::routes())
-        .push(export::routes());
+        .push(export::routes())
+        .push(events::routes());
     // In the order in which paths are compared: what is asked for most comes first.
-    Router::new().push(protected).push(public)
+    Router::new().push(protected).push(health).push(public)
 }

@@ -158,7 +158,7 @@ fn assemble() -> Value {
         .add_server(Server::new("./").description("Relative to this document: gateways add a prefix."))
         .components(components)
         .add_security_scheme(BEARER, SecurityScheme::Http(bearer))
-        .merge_router(&super::routes());
+        .merge_router(&super::routes(false));
     for item in document.paths.values_mut() {
         for operation in item.operations.values_mut() {
             operation.securities.get_or_insert_default(); // public, unless something said otherwise

@@ -17,16 +17,27 @@ use crate::tenancy::IdempotencyKey;
 pub(super) struct Payload {
     max_size: usize,
     is_action: bool,
+    /// Media types of bodies besides JSON.
+    media_types: &'static [&'static str],
 }
 
 impl Payload {
+    /// The most that any route takes.
+    pub(super) const LARGEST: usize = 8 << 20;
     /// For the routes of a resource: at most 1 MiB, and a request id is required.
-    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false };
+    pub(super) const RESOURCE: Self = Self { max_size: 1 << 20, is_action: false, media_types: &[] };
     /// For actions on a record: an empty body is `{}`, and a request id protects if there is one.
-    pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true };
+    pub(super) const ACTION: Self = Self { max_size: 1 << 20, is_action: true, media_types: &[] };
     /// For imports: at most 8 MiB, and a request id protects if there is one.
-    pub(super) const IMPORT: Self = Self { max_size: 8 << 20, is_action: true };
+    pub(super) const IMPORT: Self = Self { max_size: Self::LARGEST, is_action: true, media_types: &[] };
+    /// For events of other systems.
+    pub(super) const EVENTS: Self =
+        Self { max_size: Self::LARGEST, is_action: true, media_types: &CLOUD_EVENTS };
 }
+
+/// Media types of CloudEvents 1.0: one, and several.
+pub(super) const CLOUD_EVENTS: [&str; 2] =
+    ["application/cloudevents+json", "application/cloudevents-batch+json"];
 
 /// A body that has been read and is JSON.
 #[derive(Debug)]
@@ -81,14 +92,14 @@ impl Payload {
             _ => return Ok((None, None)),
         };
         let bytes = if self.is_action || deletes {
-            let bytes = self.read_bytes(request).await?;
+            let bytes = read_bytes(request, self.max_size).await?;
             if !bytes.is_empty() {
-                check_media_type(request)?;
+                check_media_type(request, self.media_types)?;
             }
             bytes
         } else {
-            check_media_type(request)?;
-            self.read_bytes(request).await?
+            check_media_type(request, self.media_types)?;
+            read_bytes(request, self.max_size).await?
         };
         let id = match Key::of(request.headers()) {
             Key::Valid(id) => Some(id.to_owned()),
@@ -110,36 +121,38 @@ impl Payload {
         let key = id.map(|id| request_key(request, &id, body.as_ref()));
         Ok((body, key))
     }
-
-    async fn read_bytes(self, request: &mut Request) -> ApiResult<Vec<u8>> {
-        let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
-        let declared =
-            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > self.max_size as u64) {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        while let Some(frame) = request.body_mut().next().await {
-            let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
-            if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > self.max_size {
-                    return Err(too_large());
-                }
-                bytes.extend_from_slice(data);
-            }
-        }
-        Ok(bytes)
-    }
 }
 
-/// `application/json`, on PATCH also `application/merge-patch+json`, in UTF-8.
-fn check_media_type(request: &Request) -> ApiResult<()> {
+/// The body, if it has at most `max_size` bytes.
+pub(super) async fn read_bytes(request: &mut Request, max_size: usize) -> ApiResult<Vec<u8>> {
+    let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
+    let declared =
+        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > max_size as u64) {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = request.body_mut().next().await {
+        let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > max_size {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// `application/json`, on PATCH also `application/merge-patch+json`, or one of the others; in UTF-8.
+fn check_media_type(request: &Request, others: &[&str]) -> ApiResult<()> {
     let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut parts = header.unwrap_or_default().split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
     let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-    let known =
-        is("application/json") || (request.method() == Method::PATCH && is("application/merge-patch+json"));
+    let known = is("application/json")
+        || (request.method() == Method::PATCH && is("application/merge-patch+json"))
+        || others.iter().any(|other| is(other));
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
             value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")

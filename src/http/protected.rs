@@ -203,6 +203,32 @@ impl<'ex> Extractible<'ex> for Manager {
     }
 }
 
+/// A caller who is a service or an administrator, and may see and decide on events. Ask for it before anything that depends
+/// on the request's content.
+#[derive(Debug)]
+pub(super) struct Reviewer;
+
+impl<'ex> Extractible<'ex> for Reviewer {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("Reviewer");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
+    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+        match depot.get_typed::<Admitted>().map(|admitted| admitted.principal.role) {
+            Ok(Role::Admin | Role::Service) => Ok(Self),
+            _ => Err(ApiError::new(Code::Forbidden, Message::ReviewersOnly)),
+        }
+    }
+}
+
+impl EndpointArgRegister for Reviewer {
+    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
+        openapi::errors(operation, &[Code::Forbidden]);
+    }
+}
+
 impl EndpointArgRegister for Manager {
     fn register(_: &mut Components, operation: &mut Operation, _: &str) {
         openapi::errors(operation, &[Code::Forbidden]);
@@ -232,6 +258,7 @@ impl EndpointArgRegister for TenantCtx {
             Code::Unauthorized,
             Code::Forbidden,
             Code::TenantMismatch,
+            Code::SignatureInvalid,
             Code::TenantNotFound,
             Code::TenantUnavailable,
             Code::RateLimit,
@@ -296,7 +323,12 @@ impl TenantCtx {
         F: AsyncFnOnce(&mut Read) -> Result<(), StoreError> + for<'a> Unit<'a, Read, ()> + Send + 'static,
     {
         let (db, scope) = (self.db_or_empty().await?, self.admitted.scope.clone());
-        let made = async move { db.read_aside(LongRead::Export, scope, unit).await };
+        let made = async move {
+            let made = db.read_aside(LongRead::Export, scope, unit).await;
+            made.inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "an export was not finished");
+            })
+        };
         Ok(tokio::spawn(made.in_current_span()))
     }
 
@@ -310,6 +342,11 @@ impl TenantCtx {
             }
         };
         record.ok_or_else(|| ApiError::not_found(R::RESOURCE))
+    }
+
+    /// What all requests share.
+    pub(super) fn state(&self) -> &Arc<State> {
+        &self.state
     }
 
     /// The present moment.
@@ -363,6 +400,27 @@ impl TenantCtx {
         match self.state.tenants.find(self.tenant()).await? {
             Some(db) => self.write_to(&db, unit).await,
             None => Err(ApiError::not_found(resource)),
+        }
+    }
+
+    /// Runs a unit that changes what is kept of an event: in a tenant that does not exist there is none, and none is
+    /// created.
+    pub(super) async fn write_to_event<A, F>(self, unit: F) -> ApiResult<Replied<A>>
+    where
+        A: 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<Reply<A>, StoreError>
+            + for<'a> Unit<'a, Write, Reply<A>>
+            + Send
+            + 'static,
+    {
+        // Events are nobody's own.
+        let db = match &self.admitted.scope {
+            Scope::All => self.state.tenants.find(self.tenant()).await?,
+            Scope::Own(_) => None,
+        };
+        match db {
+            Some(db) => self.write_to(&db, unit).await,
+            None => Err(StoreError::Violation(Violation::NoSuchEvent).into()),
         }
     }
 

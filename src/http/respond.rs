@@ -128,9 +128,13 @@ pub(super) struct Changed<T>(PhantomData<T>);
 #[derive(Debug)]
 pub(super) struct Restored<T>(PhantomData<T>);
 
-/// 202 with what became of each of several records.
+/// 202 with what came of each part.
 #[derive(Debug)]
 pub(super) struct Accepted<T>(PhantomData<T>);
+
+/// 200 with what the action did.
+#[derive(Debug)]
+pub(super) struct Acted<T>(PhantomData<T>);
 
 /// 204.
 #[derive(Debug)]
@@ -183,10 +187,16 @@ impl<T: Serialize> Reply<Restored<T>> {
 }
 
 impl<T: Serialize> Reply<Accepted<T>> {
-    /// What became of them.
+    /// What came of each part.
     pub(super) fn accepted(body: &T) -> Result<Self, StoreError> {
-        let reply = Self::new(StatusCode::ACCEPTED, 0, body)?;
-        Ok(Self { version: None, ..reply })
+        Ok(Self { version: None, ..Self::new(StatusCode::ACCEPTED, 0, body)? })
+    }
+}
+
+impl<T: Serialize> Reply<Acted<T>> {
+    /// What the action did.
+    pub(super) fn acted(body: &T) -> Result<Self, StoreError> {
+        Ok(Self { version: None, ..Self::new(StatusCode::OK, 0, body)? })
     }
 }
 
@@ -327,9 +337,16 @@ impl<T: ToSchema> Answer for Restored<T> {
 impl<T: ToSchema> Answer for Accepted<T> {
     const STATUS: StatusCode = StatusCode::ACCEPTED;
 
-    fn register(components: &mut Components, operation: &mut Operation) -> DocumentedResponse {
-        openapi::errors(operation, &[Code::PayloadTooLarge, Code::UnsupportedMediaType]);
-        openapi::response("What became of each", openapi::answer::<T>(components))
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        openapi::response("What came of it", openapi::answer::<T>(components))
+    }
+}
+
+impl<T: ToSchema> Answer for Acted<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn register(components: &mut Components, _: &mut Operation) -> DocumentedResponse {
+        openapi::response("What it did", openapi::answer::<T>(components))
     }
 }
 

@@ -7,7 +7,8 @@ use salvo::Depot;
 
 use super::error::{ApiError, ApiResult};
 use crate::config;
-use crate::domain::{Clock, IdSource, Masking};
+use crate::domain::{Clock, IdSource, Masking, ReceivedKind};
+use crate::events::Tally;
 use crate::identity::Identity;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenants;
@@ -20,13 +21,17 @@ pub struct State {
     /// Send bodies with a length instead of chunked.
     pub content_length: bool,
     /// The tenants.
-    pub tenants: Tenants,
+    pub tenants: Arc<Tenants>,
     /// Who a caller is.
     pub identity: Identity,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<IdSource>,
+    /// Types of received events that have an effect.
+    pub subscribed: Vec<ReceivedKind>,
+    /// What has been done with events.
+    pub tally: Arc<Tally>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the cell takes new work: off while it drains.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::bearer::{Credentials, Digest, bearer_token, digest};
+use super::bearer::{Credentials, bearer_token, digest};
 use super::binding::{Admission, Admitting};
 use super::error::{Denied, IdentityError, given};
-use super::jwt::{Jwt, JwtVerifier};
-use super::platform::{Monotonic, Platform};
+use super::gateway::Gateway;
+use super::jwt::{Jwt, JwtVerifier, Verdict};
+use super::monotonic::Monotonic;
+use super::platform::Platform;
 use super::principal::{Binding, Principal, Role, SourceKind, visible_user_name};
 use super::service_token::ServiceTokens;
 use crate::config;
@@ -17,6 +19,7 @@ use crate::domain::{Clock, Membership, TenantId};
 
 /// Who callers are and which tenant they are admitted to. Built once at start and shared.
 pub struct Identity {
+    gateway: Option<Gateway>,
     sources: Vec<SourceKind>,
     service_tokens: Option<ServiceTokens>,
     jwt: Option<JwtVerifier>,
@@ -52,7 +55,7 @@ impl Identity {
         let service_tokens = auth.service_tokens.as_ref();
         let service_tokens =
             service_tokens.map(|text| ServiceTokens::parse(text.expose_secret())).transpose()?;
-        let jwt = JwtVerifier::new(auth)?;
+        let jwt = JwtVerifier::new(auth, &monotonic)?;
         let platform = given("PLATFORM_AUTH_URL", auth.platform_url.as_deref())?;
         let platform = platform.map(|url| Platform::new(&url, auth, monotonic)).transpose()?;
 
@@ -66,6 +69,7 @@ impl Identity {
         .collect();
         Ok(Self {
             takes_any_token: sources.is_empty() && auth.strict != Some(true),
+            gateway: Gateway::configured(auth)?,
             sources,
             service_tokens,
             jwt,
@@ -82,6 +86,19 @@ impl Identity {
         &self.sources
     }
 
+    /// The gateway that every request must come from; `None` if they may come from anywhere.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
+    }
+
+    /// Asks for what is needed to serve and must not stop the start if it cannot be had: the key set of a URL.
+    pub async fn prepare(&self) {
+        if let Some(verifier) = &self.jwt {
+            verifier.prepare().await;
+        }
+    }
+
     /// Who the caller with these credentials is.
     ///
     /// # Errors
@@ -96,23 +113,23 @@ impl Identity {
         if let Some(principal) = self.service_tokens.as_ref().and_then(|tokens| tokens.find(&digest)) {
             return Ok(on_behalf_of(principal, credentials.user_id));
         }
-        if let Some(verifier) = &self.jwt
-            && let Some(principal) = verifier.proven().find(&digest, self.clock.now())
-        {
-            return Ok(principal);
-        }
-        if let Some(verifier) = &self.jwt
-            && let Some(jwt) = Jwt::parse(token)
-        {
-            // What a key here answers for is never asked elsewhere: another's yes must not undo our no.
-            let elsewhere = self.platform.is_some() && verifier.is_foreign(&jwt);
-            if !elsewhere {
-                return self.prove(verifier, &jwt, digest);
+        let mut otherwise = Denied::Invalid;
+        if let Some(verifier) = &self.jwt {
+            let now = self.clock.now();
+            if let Some(principal) = verifier.proven(&digest, now) {
+                return Ok(principal);
+            }
+            if let Some(jwt) = Jwt::parse(token) {
+                match verifier.judge(&jwt, digest, now).await {
+                    // What a key here answers for is never asked elsewhere: another's yes must not undo our no.
+                    Verdict::Ours(outcome) => return outcome,
+                    Verdict::Foreign(denied) => otherwise = denied,
+                }
             }
         }
         match &self.platform {
             Some(platform) => platform.ask(token, digest).await,
-            None => Err(Denied::Invalid),
+            None => Err(otherwise),
         }
     }
 
@@ -133,20 +150,6 @@ impl Identity {
     /// [`Denied::TenantMismatch`].
     pub fn admit_unbound(&self, principal: &Principal, membership: Membership) -> Result<(), Denied> {
         self.admitting.admit_unbound(principal, membership)
-    }
-
-    fn prove(&self, verifier: &JwtVerifier, jwt: &Jwt<'_>, digest: Digest) -> Result<Arc<Principal>, Denied> {
-        let now = self.clock.now();
-        let (caller, expiry) = verifier.verify(jwt, now).map_err(|reason| {
-            tracing::debug!(reason, "a JWT was refused");
-            Denied::Invalid
-        })?;
-        if !caller.cell_allowed {
-            return Err(Denied::CellNotAllowed);
-        }
-        let principal = Arc::new(caller.principal);
-        verifier.proven().keep(digest, principal.clone(), now, expiry);
-        Ok(principal)
     }
 }
 

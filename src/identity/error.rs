@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+use crate::upstream::UpstreamError;
+
 /// Why a caller is not let in. The texts are for the log; the client's are made where the response is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -19,8 +21,8 @@ pub enum Denied {
     /// The caller is not bound to the tenant of the request.
     #[error("the caller is not bound to the tenant of the request")]
     TenantMismatch,
-    /// Only the platform can tell, and it does not answer.
-    #[error("the platform does not answer")]
+    /// Only somebody else can tell (the platform, or whoever publishes the key set), and does not answer.
+    #[error("who could tell does not answer")]
     Unavailable {
         /// When asking again makes sense; whole seconds, at least one.
         retry_after: Duration,
@@ -66,6 +68,12 @@ impl IdentityError {
     pub(super) fn because(mut self, source: io::Error) -> Self {
         self.source = Some(source);
         self
+    }
+}
+
+impl From<UpstreamError> for IdentityError {
+    fn from(error: UpstreamError) -> Self {
+        Self::new(error.setting(), error.problem())
     }
 }
 

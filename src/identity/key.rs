@@ -1,6 +1,7 @@
 //! The keys that prove JWTs: an HS256 secret, public keys, or both.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,10 +18,21 @@ const PUBLIC_KEY: &str = "CRM_JWT_PUBLIC_KEY";
 /// RFC 7518 §3.2: a key as long as the hash.
 const MIN_SECRET_BYTES: usize = 32;
 const MIN_RSA_BITS: usize = 2048;
+/// Sizes of an RSA key: not too weak, and none that takes long to verify with.
+pub(super) const RSA_BITS: RangeInclusive<usize> = MIN_RSA_BITS..=8192;
+
+/// The algorithms of each kind of key.
+pub(super) const RSA: &[Algorithm] =
+    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256];
+pub(super) const P256: &[Algorithm] = &[Algorithm::ES256];
+pub(super) const P384: &[Algorithm] = &[Algorithm::ES384];
+pub(super) const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
 
 /// A key and the algorithms it may be used with. They come from the key, never from a token: a public key is nobody's
 /// HMAC secret.
 pub(super) struct Key {
+    /// What a token calls it; one without a name may prove any token of its algorithms.
+    pub(super) id: Option<Box<str>>,
     pub(super) algorithms: &'static [Algorithm],
     pub(super) decoding: DecodingKey,
 }
@@ -37,6 +49,7 @@ pub(super) fn configured(auth: &config::Auth) -> Result<Vec<Key>, IdentityError>
     let mut keys = Vec::new();
     if let Some(secret) = &auth.jwt_secret {
         keys.push(Key {
+            id: None,
             algorithms: &[Algorithm::HS256],
             decoding: DecodingKey::from_secret(checked_secret(secret)?),
         });
@@ -121,10 +134,7 @@ fn public_key(label: &str, block: &str) -> Result<Key, &'static str> {
     if bits(&modulus) < MIN_RSA_BITS {
         return Err("holds an RSA key of less than 2048 bits; make a longer one");
     }
-    Ok(Key {
-        algorithms: &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256],
-        decoding,
-    })
+    Ok(Key { id: None, algorithms: RSA, decoding })
 }
 
 /// The key of a `SubjectPublicKeyInfo` on one of the three supported curves.
@@ -132,19 +142,19 @@ fn public_key(label: &str, block: &str) -> Result<Key, &'static str> {
 /// Their encodings differ only in the key itself, so that the bytes before it name the curve: other curves of the same
 /// size (secp256k1) do not pass for P-256.
 fn curve_key(der: &[u8]) -> Option<Key> {
-    const P256: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
-    const P384: &[u8] =
+    const P256_INFO: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+    const P384_INFO: &[u8] =
         b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
-    const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+    const ED25519_INFO: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
     let point = |prefix: &[u8], len: usize| der.strip_prefix(prefix).filter(|point| point.len() == len);
-    if let Some(point) = point(P256, 65) {
-        return Some(Key { algorithms: &[Algorithm::ES256], decoding: DecodingKey::from_ec_der(point) });
+    if let Some(point) = point(P256_INFO, 65) {
+        return Some(Key { id: None, algorithms: P256, decoding: DecodingKey::from_ec_der(point) });
     }
-    if let Some(point) = point(P384, 97) {
-        return Some(Key { algorithms: &[Algorithm::ES384], decoding: DecodingKey::from_ec_der(point) });
+    if let Some(point) = point(P384_INFO, 97) {
+        return Some(Key { id: None, algorithms: P384, decoding: DecodingKey::from_ec_der(point) });
     }
-    let point = point(ED25519, 32)?;
-    Some(Key { algorithms: &[Algorithm::EdDSA], decoding: DecodingKey::from_ed_der(point) })
+    let point = point(ED25519_INFO, 32)?;
+    Some(Key { id: None, algorithms: ED25519, decoding: DecodingKey::from_ed_der(point) })
 }
 
 fn der(block: &str) -> Option<Vec<u8>> {
@@ -154,7 +164,8 @@ fn der(block: &str) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
 }
 
-fn bits(big_endian: &[u8]) -> usize {
+/// How many bits a number has.
+pub(super) fn bits(big_endian: &[u8]) -> usize {
     let Some(first) = big_endian.iter().position(|&byte| byte != 0) else {
         return 0;
     };

@@ -81,7 +81,7 @@ impl Addition for NewCustomer {
     fn prepare(self, tx: &mut Write) -> Result<Customer, StoreError> {
         let customer = self.into_customer(tx.new_id().to_string(), tx.now());
         check_owner(tx, None, &customer.owner_id)?;
-        let data = customer.event_data(tx.masking(), tx.now());
+        let data = customer.event_data(tx.now());
         let event = Event { kind: "crm.customer.created", data: Value::Object(data) };
         keep_change(tx, "customer.create", None, &customer, Some(event));
         Ok(customer)
@@ -141,7 +141,7 @@ pub async fn update(
     if let Err(error) = updated {
         return Err(name_taken(tx, error, &after.name_key()).await);
     }
-    let mut data = after.event_data(tx.masking(), tx.now());
+    let mut data = after.event_data(tx.now());
     let changed = after.changes_since(Some(&before), tx.masking());
     data.insert("changedFields".to_owned(), changed.keys().cloned().collect::<Vec<_>>().into());
     let event = Event { kind: "crm.customer.updated", data: Value::Object(data) };

@@ -4,14 +4,17 @@
 
 pub mod audit;
 pub mod contacts;
+pub mod contracts;
 pub mod customers;
 pub mod export;
 pub mod follow_ups;
 pub mod import;
+pub mod inbox;
 pub mod legacy;
 mod list;
 pub mod members;
 pub mod opportunities;
+pub mod outbox;
 pub mod overview;
 mod record;
 pub mod reports;

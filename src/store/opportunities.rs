@@ -1,7 +1,8 @@
 //! Opportunities.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
 
 use super::export::Exported;
@@ -9,8 +10,8 @@ use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
-    Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch, Page, PageRequest,
-    Precondition, Resource, Stage, Standing, Timestamp, Violation,
+    ContractSigned, Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch,
+    Page, PageRequest, Precondition, Resource, Stage, Standing, Timestamp, Violation,
 };
 use crate::tenancy::rows::{fields, rows};
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
@@ -98,11 +99,11 @@ pub async fn insert(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, 
 pub(super) fn prepare(tx: &mut Write, new: NewOpportunity) -> Result<Opportunity, StoreError> {
     let opportunity = new.into_opportunity(tx.new_id().to_string(), tx.now())?;
     check_owner(tx, None, &opportunity.owner_id)?;
-    let data = opportunity.event_data(tx.masking(), tx.now());
+    let data = opportunity.event_data(tx.now());
     let created = Event { kind: "crm.opportunity.created", data: Value::Object(data) };
     keep_change(tx, "opportunity.create", None, &opportunity, Some(created));
     if opportunity.standing.status() != DealStatus::Open {
-        let closed = closed_event(tx, &opportunity);
+        let closed = closed_event(tx, &opportunity, Map::new());
         keep_change(tx, "opportunity.close", Some(&opportunity), &opportunity, Some(closed));
     }
     Ok(opportunity)
@@ -142,13 +143,61 @@ pub async fn update(
     }
     check_base(tx, &before, &after, expected.base).await?;
     check_owner(tx, Some(&before.owner_id), &after.owner_id)?;
+    change(tx, before, after, moved, Map::new()).await
+}
+
+/// Changes an opportunity to what a signed contract says of it, if it is not like that; what `cause` holds goes into the
+/// event of its closing.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn sign(
+    tx: &mut Write,
+    before: Opportunity,
+    contract: &ContractSigned,
+    cause: Map<String, Value>,
+) -> Result<Opportunity, StoreError> {
+    let ContractSigned { amount_cents, currency, standing, .. } = contract;
+    let mut after = before.clone();
+    let moved = after.sign(*amount_cents, *currency, standing.signed_at);
+    if after == before {
+        return Ok(before);
+    }
+    change(tx, before, after, moved, cause).await
+}
+
+/// Writes what an opportunity has become; what `cause` holds goes into the event of its closing.
+async fn change(
+    tx: &mut Write,
+    before: Opportunity,
+    mut after: Opportunity,
+    moved: Moved,
+    cause: Map<String, Value>,
+) -> Result<Opportunity, StoreError> {
     after.version += 1;
     after.updated_at = tx.now();
     sqlx::query(UPDATE).bind(json!([Row::of(&after)]).to_string()).execute(&mut *tx).await?;
-    let closed = (moved == Moved::Closed).then(|| closed_event(tx, &after));
+    let closed = (moved == Moved::Closed).then(|| closed_event(tx, &after, cause));
     let action = if closed.is_some() { "opportunity.close" } else { "opportunity.update" };
     keep_change(tx, action, Some(&before), &after, closed);
     Ok(after)
+}
+
+/// A customer's open deals, oldest first; at most `most`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn open_of_customer(
+    db: &mut Read,
+    customer_id: &str,
+    most: u32,
+) -> Result<Vec<Opportunity>, StoreError> {
+    let sql = format!(
+        "select json_array({COLUMNS}) from opportunities \
+         where customer_id = ?1 and status = 1 and deleted_at is null order by created_at, id limit ?2"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(customer_id).bind(most).fetch_all(&mut *db).await?;
+    Ok(rows.iter().map(|row| Opportunity::read(row, 0)).collect::<Result<_, _>>()?)
 }
 
 /// Puts an opportunity into the trash.
@@ -174,8 +223,9 @@ pub async fn list(
 }
 
 /// `crm.opportunity.closed`, once for each closing (contract §10).
-fn closed_event(tx: &Write, opportunity: &Opportunity) -> Event {
-    let mut data = opportunity.event_data(tx.masking(), tx.now());
+fn closed_event(tx: &Write, opportunity: &Opportunity, cause: Map<String, Value>) -> Event {
+    let mut data = opportunity.event_data(tx.now());
+    data.extend(cause);
     let result = if opportunity.standing.status() == DealStatus::Won { "won" } else { "lost" };
     data.insert("result".to_owned(), result.into());
     Event { kind: "crm.opportunity.closed", data: Value::Object(data) }

@@ -111,6 +111,16 @@ pub async fn list(
     TRASH.page(db, request, list, filter).await
 }
 
+/// Whether the record is in the trash.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn holds(db: &mut Read, resource: Resource, id: &str) -> Result<bool, StoreError> {
+    let table = table(resource);
+    let sql = format!("select exists (select 1 from {table} where id = ?1 and deleted_at is not null)");
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).bind(id).fetch_one(&mut *db).await?)
+}
+
 /// Puts a live record into the trash, and empties the trash of what has been there for too long.
 pub(super) async fn put<R: Record>(tx: &mut Write, resource: Resource, record: &R) -> Result<(), StoreError> {
     let table = table(resource);

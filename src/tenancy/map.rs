@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bucket::Bucket;
+use super::catalog::Catalog;
 use super::engine::{Counters, FileId, TenantDb};
 use super::error::{Reason, Unavailable};
+use super::event_work::EventWork;
 use super::open::{Opened, Opener};
 use super::slot::{Claim, Claimed, Entry, Live, Slot};
 use crate::config::Provision;
@@ -68,6 +70,8 @@ pub struct Stats {
 /// All tenants of the cell.
 pub struct Tenants {
     inner: Arc<Inner>,
+    pub(super) catalog: Catalog,
+    pub(super) event_work: Arc<EventWork>,
     housekeeping: JoinHandle<()>,
     /// Taken by whoever waits for it.
     recovery: AsyncMutex<Option<JoinHandle<()>>>,
@@ -83,6 +87,7 @@ struct Inner {
     /// Places for open tenants; a claim holds one until its file is closed. The cache's capacity does not bound what is
     /// open, because requests keep forgotten tenants alive.
     places: Arc<Semaphore>,
+    spare_places: u64,
     creations: Bucket,
     empty: AsyncMutex<Arc<TenantDb>>,
     claimed: Arc<Claimed>,
@@ -95,11 +100,18 @@ impl Tenants {
     ///
     /// # Errors
     /// The template cannot be opened.
-    pub(super) async fn new(opener: Opener, capacity: u64, settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        opener: Opener,
+        catalog: Catalog,
+        capacity: u64,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
         let stats = Arc::<Stats>::default();
+        let event_work = opener.shared.events.clone();
+        let spare_places = spare_places(capacity);
         let empty = opener.open_template().await.context("opening the template")?;
         let hot = Cache::builder()
-            .max_capacity(capacity - spare_places(capacity))
+            .max_capacity(capacity - spare_places)
             .time_to_idle(settings.idle)
             // The default policy would refuse a newly opened tenant for the sake of busier ones.
             .eviction_policy(EvictionPolicy::lru())
@@ -112,6 +124,7 @@ impl Tenants {
             hot,
             slots: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
+            spare_places,
             creations: Bucket::new(settings.create_burst, settings.create_per_minute),
             empty: AsyncMutex::new(Arc::new(empty)),
             claimed: Arc::new(Claimed::new(stats.clone())),
@@ -129,7 +142,7 @@ impl Tenants {
             }
         });
         let recovery = AsyncMutex::new(Some(tokio::spawn(inner.clone().recover())));
-        Ok(Self { inner, housekeeping, recovery })
+        Ok(Self { inner, catalog, event_work, housekeeping, recovery })
     }
 
     /// The tenant, opened if need be; `None` if there is none of this name.
@@ -137,11 +150,36 @@ impl Tenants {
     /// # Errors
     /// See [`OpenError`].
     pub async fn find(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
-        match self.inner.get(tenant, false).await {
+        match self.inner.get(tenant, Wanted::FOUND).await {
             Ok(db) => Ok(Some(db)),
             Err(OpenError::Unknown) if self.inner.provision == Provision::Auto => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The tenant for work in the background; `None` if there is none of this name. One that nobody uses is opened, and
+    /// closed again when the work lets go: it takes nobody's place among the open ones.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn visit(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
+        match self.inner.get(tenant, Wanted::VISITED).await {
+            Ok(db) => Ok(Some(db)),
+            Err(OpenError::Unknown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many tenants work in the background may visit at once, without being in the way of requests.
+    #[must_use]
+    pub fn visitors(&self) -> usize {
+        usize::try_from(self.inner.spare_places).unwrap_or(usize::MAX)
+    }
+
+    /// Every tenant that has a file, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<TenantId> {
+        self.inner.opener.tenants()
     }
 
     /// The tenant, opened if need be, and created if there is none and requests may do that.
@@ -149,7 +187,8 @@ impl Tenants {
     /// # Errors
     /// See [`OpenError`].
     pub async fn find_or_create(&self, tenant: &TenantId) -> Result<Arc<TenantDb>, OpenError> {
-        self.inner.get(tenant, self.inner.provision == Provision::Auto).await
+        let wanted = Wanted { create: self.inner.provision == Provision::Auto, keep: true };
+        self.inner.get(tenant, wanted).await
     }
 
     /// What a tenant that does not exist reads as.
@@ -219,17 +258,31 @@ impl fmt::Debug for Tenants {
     }
 }
 
+/// How a tenant is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// One that does not exist is created.
+    create: bool,
+    /// It stays open for those who come next.
+    keep: bool,
+}
+
+impl Wanted {
+    const FOUND: Self = Self { create: false, keep: true };
+    const VISITED: Self = Self { create: false, keep: false };
+}
+
 impl Inner {
     /// Opens every tenant that a crash left with a WAL, so that its rows reach the main file though nobody asks for it.
     async fn recover(self: Arc<Self>) {
         for tenant in self.opener.left_with_wal() {
-            if let Err(error) = self.get(&tenant, false).await {
+            if let Err(error) = self.get(&tenant, Wanted::FOUND).await {
                 tracing::warn!(%tenant, %error, "a tenant could not be recovered");
             }
         }
     }
 
-    async fn get(self: &Arc<Self>, tenant: &TenantId, create: bool) -> Result<Arc<TenantDb>, OpenError> {
+    async fn get(self: &Arc<Self>, tenant: &TenantId, wanted: Wanted) -> Result<Arc<TenantDb>, OpenError> {
         if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
             return Ok(db);
         }
@@ -237,14 +290,16 @@ impl Inner {
             return Err(Unavailable::not_written(Reason::Stopping).into());
         }
         // A tenant that does not exist leaves nothing behind, whoever asks for it.
-        let Some(slot) = self.slot(tenant, create) else {
+        let Some(slot) = self.slot(tenant, wanted.create) else {
             return Err(OpenError::Unknown);
         };
         slot.check()?;
         let live = slot.live.clone().lock_owned().await;
         if let Some(db) = live.db() {
-            self.stats.revivals.fetch_add(1, Ordering::Relaxed);
-            self.remember(tenant.clone(), db.clone()).await;
+            if wanted.keep {
+                self.stats.revivals.fetch_add(1, Ordering::Relaxed);
+                self.remember(tenant.clone(), db.clone()).await;
+            }
             return Ok(db);
         }
         if let Some(error) = live.failure() {
@@ -252,7 +307,7 @@ impl Inner {
         }
         // In a task of its own: a caller that goes away does not cancel it.
         let (this, tenant) = (self.clone(), tenant.clone());
-        let opened = tokio::spawn(async move { this.open(tenant, slot, live, create).await }).await;
+        let opened = tokio::spawn(async move { this.open(tenant, slot, live, wanted).await }).await;
         opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::TaskEnded).into()))
     }
 
@@ -288,14 +343,16 @@ impl Inner {
         tenant: TenantId,
         slot: Arc<Slot>,
         mut live: OwnedMutexGuard<Live>,
-        create: bool,
+        wanted: Wanted,
     ) -> Result<Arc<TenantDb>, OpenError> {
         let begun = Instant::now();
-        let opened = self.try_open(tenant.clone(), slot, live.identity, create).await;
+        let opened = self.try_open(tenant.clone(), slot, live.identity, wanted.create).await;
         match opened {
             Ok(db) => {
                 live.succeed(&db);
-                self.remember(tenant, db.clone()).await;
+                if wanted.keep {
+                    self.remember(tenant, db.clone()).await;
+                }
                 Ok(db)
             }
             Err(OpenError::Unknown) => {

@@ -7,6 +7,7 @@
 //! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant, and connections for long reads.
+//! - `event_work`: which tenants have events to see to; `catalog` keeps that, and what else concerns all of them.
 //!
 //! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
 //! by a [`TenantDb`], and those only come from [`Tenants`].
@@ -15,8 +16,10 @@
 mod failpoint;
 
 mod bucket;
+mod catalog;
 mod engine;
 mod error;
+mod event_work;
 mod files;
 mod limits;
 mod location;
@@ -36,6 +39,7 @@ pub use self::engine::{
     TenantDb, Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
+pub use self::event_work::{Backlog, EventWork};
 pub use self::limits::{Bound, Capacity, Machine};
 pub use self::location::{file_name, tenant_of};
 pub use self::map::{OpenError, Stats, Tenants};
@@ -52,6 +56,8 @@ pub struct Surroundings {
     pub ids: Arc<IdSource>,
     /// How personal data is masked in journal entries and events.
     pub masking: Masking,
+    /// Events are delivered; otherwise they are kept as unpublished.
+    pub publishes_events: bool,
 }
 
 impl Tenants {
@@ -66,6 +72,7 @@ impl Tenants {
         capacity: Capacity,
         surroundings: Surroundings,
     ) -> anyhow::Result<Self> {
+        let catalog = catalog::Catalog::open(&root.catalog_file()).await.context("opening the catalog")?;
         let template =
             schema::Template::build(root.template_file()).await.context("preparing new tenants")?;
         let settings = engine::Settings {
@@ -84,6 +91,6 @@ impl Tenants {
             create_burst: tenants.create_burst,
             create_per_minute: tenants.create_per_minute,
         };
-        Self::new(open::Opener { root, template, shared }, capacity.tenants, &settings).await
+        Self::new(open::Opener { root, template, shared }, catalog, capacity.tenants, &settings).await
     }
 }

@@ -66,11 +66,21 @@ impl Opener {
 
     /// The tenants whose files have a WAL beside them.
     pub(super) fn left_with_wal(&self) -> Vec<TenantId> {
+        self.tenants_of(|name| name.strip_suffix("-wal"))
+    }
+
+    /// All tenants.
+    pub(super) fn tenants(&self) -> Vec<TenantId> {
+        self.tenants_of(|name| Some(name))
+    }
+
+    /// The tenants of those files whose name `file` finds in the name of an entry.
+    fn tenants_of(&self, file: impl Fn(&str) -> Option<&str>) -> Vec<TenantId> {
         let Ok(entries) = fs::read_dir(self.root.tenants()) else {
             return Vec::new();
         };
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        names.filter_map(|name| location::tenant_of(name.strip_suffix("-wal")?)).collect()
+        names.filter_map(|name| location::tenant_of(file(&name)?)).collect()
     }
 
     /// Makes the tenant's file: a whole one under another name, synced, then renamed into place. After a crash there is

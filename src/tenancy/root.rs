@@ -106,6 +106,10 @@ impl DataRoot {
         self.directory.join("template.db")
     }
 
+    pub(super) fn catalog_file(&self) -> PathBuf {
+        self.directory.join("catalog.db")
+    }
+
     /// What was taken out of the tenants' directory, until an operator removes it.
     pub(super) fn trash(&self) -> PathBuf {
         self.directory.join("trash")

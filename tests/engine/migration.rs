@@ -20,7 +20,7 @@ const ROWS_OF_1: &str = "
     insert into journal (at, actor, action, resource, record_id, version, request_id, trace_id, changes)
         values (1000, 'zhang', 'customer.create', 'customer', 'c1', 1, 'r1', 't1', '{\"name\":[null,\"华为\"]}');
     insert into outbox (event_id, type, record_id, at, data, state)
-        values ('e1', 'crm.customer.created', 'c1', 1000, '{}', 'pending');
+        values ('e1', 'crm.customer.created', 'c1', 1000, '{}', 'delivered');
     insert into idempotency (key, fingerprint, response, at) values ('k1', 'f1', '{\"status\":201}', 1000);
 ";
 
@@ -34,6 +34,12 @@ const ROWS_OF_2: &str = "
         updated_at) values ('f1', 'c1', 'o1', 'k1', '电话', 6000, 'zhang', 6000, 6000);
     insert into members (user_id, added_at) values ('zhang', 1000);
     update customers set deleted_with = 'c1' where id = 'c2';
+";
+
+/// What version 3 added.
+const ROWS_OF_3: &str = "
+    insert into legacy_rows (source_table, source_key, outcome, digest, reasons, at)
+        values ('customers', 'x', 'imported', 'd', '', 1000);
 ";
 
 async fn user_version(connection: &mut SqliteConnection) -> i64 {
@@ -103,7 +109,9 @@ async fn a_file_of_every_older_version_is_migrated_by_opening_it_with_its_data_i
     let fresh = Cell::open().await;
     fresh.db("acme").await;
     let fresh = fresh.stop().await;
-    for (version, rows) in [(1, &[ROWS_OF_1][..]), (2, &[ROWS_OF_1, ROWS_OF_2])] {
+    for (version, rows) in
+        [(1, &[ROWS_OF_1][..]), (2, &[ROWS_OF_1, ROWS_OF_2]), (3, &[ROWS_OF_1, ROWS_OF_2, ROWS_OF_3])]
+    {
         let directory = tempfile::tempdir().expect("a directory");
         let file = file_of(directory.path(), "acme");
         write_old(&file, version, rows).await;
@@ -135,4 +143,16 @@ async fn a_file_of_every_older_version_is_migrated_by_opening_it_with_its_data_i
         assert_eq!(version_now.await.expect("read"), [latest.to_string()]);
         assert_eq!(cell.stat(|s| &s.migrations), 0);
     }
+}
+
+#[tokio::test]
+async fn events_that_were_written_when_nobody_delivered_any_are_not_sent_all_at_once_after_a_migration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = file_of(directory.path(), "acme");
+    let pending = "update outbox set state = 'pending'";
+    write_old(&file, 3, &[ROWS_OF_1, ROWS_OF_2, ROWS_OF_3, pending]).await;
+    let cell = Setup::default().open_at(directory).await;
+    let db = cell.db("acme").await;
+    let states = db.read(async |read| ids(read, "select state from outbox").await).await;
+    assert_eq!(states.expect("read"), ["unpublished"]);
 }

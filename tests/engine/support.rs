@@ -82,6 +82,7 @@ impl Setup {
             clock: self.clock,
             ids: Arc::new(IdSource::default()),
             masking: Masking { email: false },
+            publishes_events: true,
         };
         let tenants = Tenants::open(root, &self.storage, &self.tenants, capacity, surroundings).await;
         Arc::new(tenants.expect("tenants"))

@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use super::breaker::Breaker;
 use super::budget::Budget;
 use super::client::{Answer, PlatformClient, Reply};
-use super::flight::Flights;
-use super::monotonic::Monotonic;
 use crate::config;
 use crate::identity::bearer::Digest;
 use crate::identity::error::{Denied, IdentityError};
+use crate::identity::flight::Flights;
+use crate::identity::monotonic::Monotonic;
 use crate::identity::principal::Principal;
 
 /// Questions under way at once.
@@ -30,7 +30,7 @@ type Outcome = Result<Arc<Principal>, Denied>;
 /// The platform as an identity source.
 pub(in crate::identity) struct Platform {
     desk: Arc<Desk>,
-    flights: Flights<Outcome>,
+    flights: Flights<Digest, Outcome>,
 }
 
 struct Desk {
@@ -50,6 +50,19 @@ struct Desk {
 struct Kept {
     answer: Answer,
     at: Duration,
+    /// Until when the platform, which was too busy to renew it, is not asked again.
+    quiet_until: Duration,
+}
+
+impl Kept {
+    fn new(answer: Answer, at: Duration) -> Self {
+        Self { answer, at, quiet_until: Duration::ZERO }
+    }
+
+    /// Whether it says who the caller is, rather than that nobody knows.
+    fn is_known(&self) -> bool {
+        matches!(self.answer, Answer::Yes(_) | Answer::Confined)
+    }
 }
 
 impl Platform {
@@ -96,18 +109,27 @@ impl Platform {
 impl Desk {
     async fn fresh(&self, digest: &Digest) -> Option<Answer> {
         let kept = self.answers.get(digest).await?;
-        let ttl = match kept.answer {
-            Answer::Yes(_) | Answer::Confined => self.yes_ttl,
-            Answer::No => self.no_ttl,
-        };
-        (self.age(&kept) < ttl).then_some(kept.answer)
+        let ttl = if kept.is_known() { self.yes_ttl } else { self.no_ttl };
+        let is_quiet = self.clock.now() < kept.quiet_until && self.may_be_stale(&kept);
+        (self.age(&kept) < ttl || is_quiet).then_some(kept.answer)
     }
 
     /// An answer about a known caller that may serve while the platform does not answer.
     async fn stale(&self, digest: &Digest) -> Option<Answer> {
         let kept = self.answers.get(digest).await?;
-        let known = matches!(kept.answer, Answer::Yes(_) | Answer::Confined);
-        (known && self.age(&kept) < self.stale).then_some(kept.answer)
+        self.may_be_stale(&kept).then_some(kept.answer)
+    }
+
+    fn may_be_stale(&self, kept: &Kept) -> bool {
+        kept.is_known() && self.age(kept) < self.stale
+    }
+
+    /// As [`Desk::stale`] for a platform that wants to be left alone for a while, and is.
+    async fn stale_and_quiet(&self, digest: &Digest, wait: Duration) -> Option<Answer> {
+        let mut kept = self.answers.get(digest).await.filter(|kept| self.may_be_stale(kept))?;
+        kept.quiet_until = self.clock.now() + wait;
+        self.answers.insert(*digest, kept.clone()).await;
+        Some(kept.answer)
     }
 
     fn age(&self, kept: &Kept) -> Duration {
@@ -123,15 +145,18 @@ impl Desk {
         let known = self.stale(&digest).await.is_some();
         match self.inquire(token, known).await {
             Ok(answer) => {
-                let kept = Kept { answer: answer.clone(), at: self.clock.now() };
+                let kept = Kept::new(answer.clone(), self.clock.now());
                 self.answers.insert(digest, kept).await;
                 answer.outcome()
             }
-            Err(denied @ Denied::Unavailable { .. }) => match self.stale(&digest).await {
-                Some(answer) => answer.outcome(),
-                None => Err(denied),
-            },
-            Err(denied) => Err(denied),
+            Err(denied) => {
+                let earlier = match denied {
+                    Denied::Unavailable { .. } => self.stale(&digest).await,
+                    Denied::RateLimited { retry_after } => self.stale_and_quiet(&digest, retry_after).await,
+                    _ => None,
+                };
+                earlier.map_or(Err(denied), Answer::outcome)
+            }
         }
     }
 
@@ -220,7 +245,7 @@ mod tests {
     async fn a_flight_that_starts_late_takes_the_answer_of_the_one_before() {
         let nobody_there = "http://127.0.0.1:9";
         let platform = Platform::new(nobody_there, &auth(), Monotonic::from_now()).expect("valid");
-        let kept = Kept { answer: Answer::No, at: platform.desk.clock.now() };
+        let kept = Kept::new(Answer::No, platform.desk.clock.now());
         platform.desk.answers.insert([7; 32], kept).await;
 
         let outcome = platform.desk.settle("t", [7; 32]).await;

@@ -3,7 +3,7 @@
 //! The platform is asked seldom and trusted narrowly:
 //!
 //! - An answer is kept by the token's digest: a yes for a minute, a no for seconds ([`inquiry`]).
-//! - However many requests bring a token at once, it is asked once ([`flight`]).
+//! - However many requests bring a token at once, it is asked once ([`super::flight`]).
 //! - Tokens without a kept yes pay from a budget of their own, so that a flood of guesses does not use up the
 //!   platform's allowance of known callers ([`budget`]).
 //! - A platform that fails is left alone for a while ([`breaker`]); meanwhile a yes that is not too old serves on.
@@ -13,9 +13,6 @@
 mod breaker;
 mod budget;
 mod client;
-mod flight;
 mod inquiry;
-mod monotonic;
 
 pub(super) use inquiry::Platform;
-pub(super) use monotonic::Monotonic;

@@ -1,6 +1,7 @@
 //! The room's tests from the outside: credentials in, principal or refusal out.
 
 mod environment;
+pub(super) mod jwks;
 mod keys;
 mod logs;
 mod minting;
@@ -23,7 +24,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::platform::Monotonic;
+use super::monotonic::Monotonic;
 use super::{Credentials, Denied, Identity, Principal};
 use crate::config;
 use crate::domain::{ManualClock, Timestamp};
@@ -45,10 +46,18 @@ const ED25519_PUB: &str = include_str!("../../../tests/fixtures/keys/ed25519.pub
 /// Settings with nothing configured.
 pub(super) fn auth() -> config::Auth {
     config::Auth {
+        verify_signature: false,
+        signing_secret: None,
         strict: None,
         service_tokens: None,
         jwt_secret: None,
         jwt_public_key: None,
+        jwks_url: None,
+        jwks_file: None,
+        jwks_timeout: Duration::from_secs(3),
+        jwks_max_age: Duration::from_secs(600),
+        jwks_min_pause: Duration::from_secs(30),
+        jwks_stale: Duration::from_secs(3600),
         jwt_issuer: None,
         jwt_audience: None,
         jwt_tenant_claim: None,

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::upstream::{Act, Upstream, respond, yes_to_all};
+use super::upstream::{Act, Upstream, respond, respond_with, yes_to_all};
 use super::*;
 
 fn auth_at(upstream: &Upstream) -> config::Auth {
@@ -65,6 +65,45 @@ async fn a_thousand_requests_with_one_token_ask_once() {
     let outcomes = join_all((0..1000).map(|_| ask(&identity, "u"))).await;
     assert!(outcomes.into_iter().all(|outcome| user(outcome) == "u"));
     assert_eq!(upstream.hits(), 1);
+}
+
+#[tokio::test]
+async fn three_hundred_requests_in_a_minute_ask_a_handful_of_times_whatever_the_platform_does() {
+    let acts: [fn(&str) -> Act; 5] = [
+        yes_to_all,
+        |_| respond_with(429, "Retry-After: 20\r\n", ""),
+        |_| respond(500, ""),
+        |_| respond(200, "nonsense"),
+        |_| Act::Close,
+    ];
+    for (index, act) in acts.into_iter().enumerate() {
+        let (upstream, uptime) = (Upstream::start(yes_to_all).await, Uptime::default());
+        let identity = uptime.identity(&auth_at(&upstream));
+        assert_eq!(user(ask(&identity, "u").await), "u");
+        upstream.now(act);
+        uptime.pass(30);
+        for second in 0..60 {
+            for _ in 0..5 {
+                assert_eq!(user(ask(&identity, "u").await), "u", "{index}: second {second}");
+            }
+            uptime.pass(1);
+        }
+        let asked = upstream.hits();
+        assert!((2..=15).contains(&asked), "{index}: {asked} questions");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_platform_does_not_prolong_a_yes_beyond_ten_minutes() {
+    let (upstream, uptime) = (Upstream::start(yes_to_all).await, Uptime::default());
+    let identity = uptime.identity(&auth_at(&upstream));
+    assert!(ask(&identity, "u").await.is_ok());
+    upstream.now(|_| respond_with(429, "Retry-After: 300\r\n", ""));
+    uptime.pass(599);
+    assert!(ask(&identity, "u").await.is_ok());
+    uptime.pass(1);
+    let outcome = ask(&identity, "u").await;
+    assert!(is_limited(&outcome), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr};
 use super::addition::{Additions, Prepared};
 use super::handle::{Prefix, Write};
 use super::job::{Answer, Job, Turn, refuse, replay};
-use super::ledger::{self, Actor, Change, Entries, IdempotencyKey, Stored};
+use super::ledger::{self, Actor, Change, Entries, EventState, IdempotencyKey, Stored};
 use super::{Counters, Fault, Shared, fault_of};
 use crate::domain::Timestamp;
 use crate::tenancy::error::{Reason, StoreError, Unavailable};
@@ -19,8 +19,9 @@ use crate::tenancy::error::{Reason, StoreError, Unavailable};
 const GROUP_BYTES: usize = 8 << 20;
 
 /// One transaction under way.
-#[derive(Default)]
 pub(super) struct Group {
+    /// The state in which its events begin.
+    begins: EventState,
     entries: Entries,
     /// Answers that the keys of this group have, from the table or from units before.
     seen: HashMap<String, Stored>,
@@ -36,10 +37,18 @@ pub(super) struct Group {
 pub(super) struct Verdicts {
     pub(super) verdicts: Vec<(Answer, Result<(), StoreError>)>,
     pub(super) committed: bool,
+    /// Events that were committed.
+    pub(super) events: u64,
     pub(super) discard: Option<Fault>,
 }
 
 impl Group {
+    /// An empty group, whose events begin in the state `begins`.
+    pub(super) fn new(begins: EventState) -> Self {
+        let (entries, seen, ran, failed, units, wrote) = Default::default();
+        Self { begins, entries, seen, ran, failed, units, wrote }
+    }
+
     /// Runs `jobs` one after the other; those for which there is no room any more stay.
     pub(super) async fn run(mut self, write: &mut Write, jobs: &mut Vec<Job>, shared: &Shared) -> Verdicts {
         let keys: Vec<&str> = jobs.iter().filter_map(|job| Some(job.key.as_ref()?.key.as_str())).collect();
@@ -212,7 +221,7 @@ impl Group {
         let add = || {
             failpoint!("ledger.before", <serde_json::Error as serde::ser::Error>::custom);
             for change in changes {
-                self.entries.add_change(change, actor, now, || write.new_id())?;
+                self.entries.add_change(change, actor, now, self.begins, || write.new_id())?;
             }
             let Some((key, response)) = answer else { return Ok(()) };
             self.entries.add_answer(&key, &response, now)?;
@@ -241,6 +250,7 @@ impl Group {
                 Err(error) => self.settled(false, Some(fault_of(&error).unwrap_or(Fault::Other))),
             };
         }
+        let events = self.entries.events();
         let [journal, outbox, idempotency] = std::mem::take(&mut self.entries).parameters();
         let commit = if undo_last { ledger::COMMIT_WITHOUT_LAST } else { ledger::COMMIT };
         write.connection().count_statement(commit);
@@ -255,7 +265,7 @@ impl Group {
             Ok(_) => {
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&shared.counters.units, self.units);
-                self.settled(true, None)
+                Verdicts { events, ..self.settled(true, None) }
             }
             Err(error) => {
                 let fault = fault_of(&error).unwrap_or(Fault::Other);
@@ -268,7 +278,7 @@ impl Group {
     fn settled(self, committed: bool, discard: Option<Fault>) -> Verdicts {
         let ran = self.ran.into_iter().map(|answer| (answer, Ok(())));
         let failed = self.failed.into_iter().map(|(answer, why)| (answer, Err(why.into())));
-        Verdicts { verdicts: ran.chain(failed).collect(), committed, discard }
+        Verdicts { verdicts: ran.chain(failed).collect(), committed, events: 0, discard }
     }
 
     /// The transaction is gone, and with it every unit of the group so far; the rest is refused.
@@ -288,6 +298,6 @@ impl Group {
     fn lost(self, fault: Fault, why: &Unavailable) -> Verdicts {
         let ran = self.ran.into_iter().map(|answer| (answer, Err(why.clone().into())));
         let failed = self.failed.into_iter().map(|(answer, own)| (answer, Err(own.into())));
-        Verdicts { verdicts: ran.chain(failed).collect(), committed: false, discard: Some(fault) }
+        Verdicts { verdicts: ran.chain(failed).collect(), committed: false, events: 0, discard: Some(fault) }
     }
 }

@@ -103,8 +103,8 @@ macro_rules! commit_tail {
             fields!(0, 1, 2, 3, 4, 5, 6, 7, 8),
             " from r; ",
             rows!("?2"),
-            "insert into outbox (event_id, type, record_id, trace_id, at, data) select ",
-            fields!(0, 1, 2, 3, 4, 5),
+            "insert into outbox (event_id, type, record_id, trace_id, at, data, state) select ",
+            fields!(0, 1, 2, 3, 4, 5, 6),
             " from r; ",
             rows!("?3"),
             "insert or replace into idempotency (key, fingerprint, response, at) select ",
@@ -126,12 +126,39 @@ pub(super) const FORGET_SLICE: usize = 500;
 pub(super) const FORGET_ANSWERS: &str = "delete from idempotency where at < ?1 \
     and seq in (select seq from idempotency order by seq limit ?2)";
 
+/// How long an event is kept once it has been delivered, or if nobody is to be told of it (contract §10).
+pub(super) const KEEP_EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// Deletes those of the oldest events that need not be kept any longer. One that is still to be delivered is.
+pub(super) const FORGET_EVENTS: &str = "delete from outbox where at < ?1 \
+    and seq in (select seq from outbox where state <> 'pending' order by seq limit ?2)";
+
 /// The rows that a group adds to the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     journal: Rows,
     outbox: Rows,
     idempotency: Rows,
+    /// How many events there are among them.
+    events: u64,
+}
+
+/// The state in which an event begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventState {
+    /// It is to be delivered.
+    Pending,
+    /// There is nobody to deliver it to.
+    Unpublished,
+}
+
+impl EventState {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Unpublished => "unpublished",
+        }
+    }
 }
 
 /// A JSON array of rows, each an array of its columns. Written row by row, so that its size is known while a group runs.
@@ -159,18 +186,27 @@ impl Entries {
         self.journal.0.len() + self.outbox.0.len() + self.idempotency.0.len()
     }
 
-    /// Adds a successful unit's change.
+    /// How many events there are.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Adds a successful unit's change; its event begins in the state `begins`.
     pub(super) fn add_change(
         &mut self,
         change: Change,
         by: &Actor,
         now: Timestamp,
+        begins: EventState,
         new_id: impl Fn() -> Uuid,
     ) -> Result<(), serde_json::Error> {
         let Change { action, resource, record_id, version, changes, event } = change;
         let (at, trace_id) = (now.millis(), &by.trace_id);
         if let Some(Event { kind, data }) = event {
-            self.outbox.push(&(new_id(), kind, &record_id, trace_id, at, data.to_string()))?;
+            // Receivers follow what happened by the trace; a request that belongs to none is one of its own.
+            let trace_id = trace_id.as_ref().or(by.request_id.as_ref());
+            self.outbox.push(&(new_id(), kind, &record_id, trace_id, at, data.to_string(), begins.word()))?;
+            self.events += 1;
         }
         let changes = changes.to_string();
         let row = (at, &by.user, action, resource, record_id, version, &by.request_id, trace_id, changes);

@@ -60,6 +60,7 @@ use self::totals::Totals;
 pub use self::unit::Unit;
 use super::Surroundings;
 use super::error::{Reason, StoreError, Unavailable};
+use super::event_work::EventWork;
 use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
@@ -84,6 +85,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<IdSource>,
     pub(super) masking: Masking,
+    pub(super) events: Arc<EventWork>,
     pub(super) counters: Arc<Counters>,
     /// Where side files go whose file was replaced.
     pub(super) trash: Arc<Path>,
@@ -93,9 +95,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(settings: Settings, surroundings: Surroundings, trash: Arc<Path>) -> Self {
-        let Surroundings { clock, ids, masking } = surroundings;
+        let Surroundings { clock, ids, masking, publishes_events } = surroundings;
+        let events = Arc::new(EventWork::new(publishes_events));
         let (counters, turns) = (Arc::default(), Arc::new(Turns::of_process()));
-        Self { settings, clock, ids, masking, counters, trash, turns }
+        Self { settings, clock, ids, masking, events, counters, trash, turns }
     }
 }
 
@@ -182,7 +185,7 @@ impl TenantDb {
         };
         tokio::spawn(reader.instrument(span.clone()));
         let (writes, jobs) = mpsc::channel(shared.settings.queue);
-        let writer = writer::Writer::new(file, shared.clone(), common);
+        let writer = writer::Writer::new(tenant.clone(), file, shared.clone(), common);
         let writer = async move {
             writer.run(jobs, when_reader_closed).await;
             drop(claim);

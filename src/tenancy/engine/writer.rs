@@ -12,8 +12,10 @@ use super::file::FileId;
 use super::group::Group;
 use super::handle::{Read, Write};
 use super::job::{Job, refuse};
+use super::ledger::EventState;
 use super::queue::gather;
 use super::{Common, Fault, OpenFile, Role, Shared, fault_of, ledger};
+use crate::domain::TenantId;
 use crate::tenancy::error::{Quarantine, Unavailable};
 
 /// Jobs that one transaction takes at most.
@@ -29,6 +31,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 
 /// The writer of one tenant. Its connection is opened by the first write and closed after a pause.
 pub(super) struct Writer {
+    tenant: TenantId,
     file: OpenFile,
     shared: Shared,
     common: Common,
@@ -48,10 +51,11 @@ type Gap = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 impl Writer {
     /// A writer without a connection.
-    pub(super) fn new(file: OpenFile, shared: Shared, common: Common) -> Self {
+    pub(super) fn new(tenant: TenantId, file: OpenFile, shared: Shared, common: Common) -> Self {
         // A WAL with content is one that a killed process left.
         let unchecked = file.wal_size() > 0;
         Self {
+            tenant,
             wal: file.wal_identity(),
             file,
             shared,
@@ -128,7 +132,7 @@ impl Writer {
             // In quarantine there is nothing to bring home; otherwise again after the next pause.
             self.unchecked = self.common.condition.check().is_ok();
             self.last_write = Instant::now();
-        } else if !self.forget_answers().await {
+        } else if !self.forget().await {
             self.want_gap();
         } // else the next slice comes at once, unless a write waits
     }
@@ -162,23 +166,36 @@ impl Writer {
         }
     }
 
-    /// Deletes a slice of the answers that are too old to be asked for. Says whether there may be more of them.
-    async fn forget_answers(&mut self) -> bool {
+    /// Deletes a slice of the answers and events that are too old to be asked for. Says whether there may be more of them.
+    async fn forget(&mut self) -> bool {
         let slice = std::mem::take(&mut self.answers).max(ledger::FORGET_SLICE);
         let Some(write) = &mut self.write else {
             return false;
         };
-        let forgotten = sqlx::query(ledger::FORGET_ANSWERS)
-            .bind(self.shared.clock.now().millis() - ledger::KEEP_ANSWERS_MS)
-            .bind(i64::try_from(slice).unwrap_or(i64::MAX));
+        let (now, slice) = (self.shared.clock.now().millis(), i64::try_from(slice).unwrap_or(i64::MAX));
         let forgotten = async {
             failpoint!("answers.forget", sqlx::Error::Io);
-            forgotten.execute(write.raw()).await
+            let mut rows = 0;
+            for (sql, keep) in [
+                (ledger::FORGET_ANSWERS, ledger::KEEP_ANSWERS_MS),
+                (ledger::FORGET_EVENTS, ledger::KEEP_EVENTS_MS),
+            ] {
+                let done = sqlx::query(sql).bind(now - keep).bind(slice).execute(write.raw()).await?;
+                rows += done.rows_affected();
+            }
+            Ok::<_, sqlx::Error>(rows)
         };
         match forgotten.await {
-            Ok(done) => done.rows_affected() > 0,
+            Ok(rows) => {
+                // Events have lists, which are counted.
+                self.common.totals.advance();
+                rows > 0
+            }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "deleting old answers failed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting old answers or events failed"
+                );
                 self.discard(fault_of(&error).unwrap_or(Fault::Other)).await;
                 false
             }
@@ -209,7 +226,11 @@ impl Writer {
         let keyed = |jobs: &[Job]| jobs.iter().filter(|job| job.key.is_some()).count();
         let before = keyed(jobs);
         let answers = match self.ready().await {
-            Ok((write, shared)) => Group::default().run(write, jobs, shared).await,
+            Ok((write, shared)) => {
+                let begins =
+                    if shared.events.publishes() { EventState::Pending } else { EventState::Unpublished };
+                Group::new(begins).run(write, jobs, shared).await
+            }
             Err(why) => {
                 for job in jobs.drain(..) {
                     refuse(job, why.clone().into()).await;
@@ -228,6 +249,9 @@ impl Writer {
         }
         // Looked at again: a commit into a file that was deleted meanwhile is no commit.
         let in_place = if answers.committed { self.file.check(&self.common.condition) } else { Ok(()) };
+        if answers.events > 0 {
+            self.shared.events.added(&self.tenant, answers.events, self.shared.clock.now());
+        }
         failpoint!("answer.before");
         for (answer, verdict) in answers.verdicts {
             answer(match &in_place {
@@ -241,7 +265,7 @@ impl Writer {
         }
         if self.answers >= ledger::FORGET_SLICE {
             // A tenant that never rests forgets as fast as it learns.
-            self.forget_answers().await;
+            self.forget().await;
         }
     }
 

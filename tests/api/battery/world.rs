@@ -22,6 +22,8 @@ impl World {
     }
 
     pub async fn of(setup: Setup) -> Self {
+        // A bus that takes nothing: events stay as they are.
+        let setup = setup.with("EVENT_BUS_URL", "http://127.0.0.1:1");
         let app = setup.at(clock_at("2026-11-22T08:00:00Z")).start().await;
         let document = app.anonymous().get("/openapi.json").await.expect(200).json();
         let mut world = Self { app, document, ids: BTreeMap::new() };
@@ -54,6 +56,16 @@ impl World {
         ] {
             client.delete(&format!("{path}/{}", self.ids[&format!("deleted_{name}")])).await.expect(204);
         }
+        for (id, task) in [("oa-76", "76"), ("oa-77", "77")] {
+            let task = json!({"taskId": task, "title": "合同盖章", "customerId": "nobody"});
+            let event = json!({"eventId": id, "eventType": "oa.task.completed", "data": task});
+            let received = client.post("/events", &event).await.expect(202).json();
+            assert_eq!(received["state"], "needs_review");
+            self.ids.insert("received".to_owned(), id.to_owned());
+        }
+        let sent = client.get("/events/outbox?sort=occurredAt").await.expect(200).json();
+        let sent = sent["data"][0]["eventId"].as_str().expect("an id").to_owned();
+        self.ids.insert("sent".to_owned(), sent);
     }
 
     /// A client of this role, bound to `tenant` by its token.

@@ -1,10 +1,12 @@
 //! Who calls, and in which tenant (contract §4, §5).
 
 mod development;
+mod key_sets;
 mod members;
 mod platform;
 mod process;
 mod service_tokens;
+mod signature;
 mod tenants;
 mod tokens;
 mod upstream;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::upstream::{Upstream, answer, yes};
 use super::{assert_unauthorized, jwt, user_of};
-use crate::support::{Answer, Setup, TestApp};
+use crate::support::{Answer, Setup, TestApp, eventually};
 
 /// A service that knows nobody but by the platform.
 async fn asking(upstream: &Upstream, more: &[(&str, &str)]) -> TestApp {
@@ -84,7 +84,8 @@ async fn what_the_platform_says_of_a_caller_holds() {
         "readonly" => answer(200, r#"{"userId":"u","role":"readonly"}"#),
         "other-cells" => answer(200, r#"{"sub":"u","role":"client","allowedCells":["erp"]}"#),
         "admin" => answer(200, r#"{"username":"u","role":"admin","allowedCells":["erp"]}"#),
-        "inactive" => answer(200, r#"{"username":"u","isActive":false}"#),
+        "inactive" => answer(200, r#"{"username":"u","role":"admin","isActive":false}"#),
+        "disabled" => answer(200, r#"{"username":"u","role":"admin","enabled":false}"#),
         _ => answer(401, "{}"),
     })
     .await;
@@ -99,12 +100,13 @@ async fn what_the_platform_says_of_a_caller_holds() {
     ask(&app, "other-cells").await.expect_error(403, "FORBIDDEN");
     ask(&app, "admin").await.expect(200);
     assert_unauthorized(ask(&app, "inactive").await);
+    assert_unauthorized(ask(&app, "disabled").await);
     assert_unauthorized(ask(&app, "unknown").await);
 }
 
 #[tokio::test]
 async fn a_platform_that_is_down_slow_or_confused_is_503_and_never_401_or_a_yes() {
-    let confusions: [fn(&str) -> Option<String>; 9] = [
+    let confusions: [fn(&str) -> Option<String>; 11] = [
         |_| None,
         |_| Some(String::new()),
         |_| answer(500, "{}"),
@@ -114,6 +116,8 @@ async fn a_platform_that_is_down_slow_or_confused_is_503_and_never_401_or_a_yes(
         |_| answer(200, "[]"),
         |_| answer(200, r#"{"role":"admin"}"#),
         |_| answer(200, r#"{"username":"","tenantId":"acme"}"#),
+        |_| answer(200, r#"{"username":"u","role":"admin","tenantId":"../acme"}"#),
+        |_| answer(200, &format!(r#"{{"username":"u","bio":"{}"}}"#, "x".repeat(1 << 16))),
     ];
     for confusion in confusions {
         let upstream = Upstream::start(confusion).await;
@@ -136,6 +140,68 @@ async fn a_known_caller_is_served_while_the_platform_is_down_and_an_unknown_one_
     ask(&app, "known").await.expect(200);
     assert_unavailable(ask(&app, "unknown").await);
     upstream.now(|_| answer(401, "{}"));
+}
+
+#[tokio::test]
+async fn no_outage_logs_a_known_caller_out_until_its_yes_is_too_old() {
+    let outages: [fn() -> Option<String>; 6] = [
+        || None,
+        || Some(String::new()),
+        || answer(429, "{}"),
+        || answer(500, "{}"),
+        || answer(302, "{}"),
+        || answer(200, "nonsense"),
+    ];
+    for outage in outages {
+        for (stale, serves) in [("10m", true), ("0s", false)] {
+            let upstream = Upstream::start(|_| yes("li.lei")).await;
+            let more = [
+                ("CRM__AUTH__PLATFORM_YES_TTL", "0s"),
+                ("CRM__AUTH__PLATFORM_STALE", stale),
+                ("CRM__AUTH__PLATFORM_TIMEOUT", "300ms"),
+            ];
+            let app = asking(&upstream, &more).await;
+            ask(&app, "known").await.expect(200);
+            upstream.now(move |_| outage());
+            for token in ["known", "unknown"] {
+                let answer = ask(&app, token).await;
+                match answer.status.as_u16() {
+                    200 => assert!(serves && token == "known", "{answer:?}"),
+                    429 => drop(answer.expect_error(429, "RATE_LIMIT")),
+                    _ => assert_unavailable(answer),
+                }
+                assert!(!serves || token == "unknown" || ask(&app, token).await.status == 200);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn callers_with_a_jwt_or_a_service_token_do_not_wait_for_a_platform_that_hangs() {
+    let upstream = Upstream::start(|_| None).await;
+    let app = Setup::default()
+        .with("PLATFORM_AUTH_URL", &upstream.url)
+        .with("CRM__AUTH__PLATFORM_TIMEOUT", "60s")
+        .with("CRM_SERVICE_TOKENS", "sync:a-service-token-of-the-test")
+        .start()
+        .await;
+    let waiting: Vec<_> = (0..80)
+        .map(|index| {
+            let client = app.anonymous().with_token(&format!("opaque-{index}")).with_tenant("acme");
+            tokio::spawn(async move { client.get("/customers").await })
+        })
+        .collect();
+    eventually("the platform is asked", async || upstream.questions().len() > 30).await;
+
+    for _ in 0..50 {
+        ask(&app, &jwt(json!({"tenantId": "acme"}))).await.expect(200);
+        ask(&app, "a-service-token-of-the-test").await.expect(200);
+    }
+    app.anonymous().get("/health").await.expect(200);
+
+    let still = waiting.iter().filter(|question| !question.is_finished()).count();
+    assert!(still > 30, "only {still} of the opaque ones still wait");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

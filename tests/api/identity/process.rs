@@ -61,6 +61,10 @@ async fn weak_or_unreadable_material_refuses_the_start_without_showing_it() {
         ("CRM_JWT_PUBLIC_KEY", "hunter2", "CRM_JWT_PUBLIC_KEY"),
         ("PLATFORM_AUTH_URL", "hunter2", "PLATFORM_AUTH_URL"),
         ("PLATFORM_AUTH_URL", "http://user:hunter2@platform", "PLATFORM_AUTH_URL"),
+        ("CELL_VERIFY_SIGNATURE", "1", "CELL_SIGNING_SECRET"),
+        ("CELL_SIGNING_SECRET", "hunter2", "32"),
+        ("CRM_JWKS_FILE", "hunter2", "CRM_JWKS_FILE"),
+        ("CRM_JWKS_URL", "http://user:hunter2@id", "CRM_JWKS_URL"),
         ("CRM_DATABASE_URL", "postgres://user:hunter2@db/crm", "sqlite"),
     ] {
         let said = refusal(&[(name, value)]);

@@ -91,9 +91,14 @@ impl ListOf {
             for order in self.orders() {
                 let sorted = format!("{base}&sort={order}&pageSize=1");
                 let cursor = client.get(&sorted).await.expect(200).json()["nextCursor"].clone();
-                let cursor = cursor.as_str().expect("two rows at least");
                 ask(format!("{sorted}&page=2&count=exact"), None);
-                ask(format!("{sorted}&cursor={cursor}"), None);
+                match cursor.as_str() {
+                    Some(cursor) => ask(format!("{sorted}&cursor={cursor}"), None),
+                    // Nobody's own.
+                    None => {
+                        assert!(scope == "self" && self.path.starts_with("/events/"), "two rows at least")
+                    }
+                }
             }
             for filter in &self.filters {
                 let Filter { name, value } = filter;

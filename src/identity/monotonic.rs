@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 /// The time passed since some moment, unmoved by whoever sets the machine's clock.
 #[derive(Clone)]
-pub(in crate::identity) struct Monotonic(Arc<dyn Fn() -> Duration + Send + Sync>);
+pub(super) struct Monotonic(Arc<dyn Fn() -> Duration + Send + Sync>);
 
 impl Monotonic {
     /// Counts from now on.
-    pub(in crate::identity) fn from_now() -> Self {
+    pub(super) fn from_now() -> Self {
         let start = Instant::now();
         Self(Arc::new(move || start.elapsed()))
     }
 
     /// Counts what `elapsed` says, for tests.
     #[cfg(test)]
-    pub(in crate::identity) fn of(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+    pub(super) fn of(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Arc::new(elapsed))
     }
 

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::identity::bearer::Digest;
+type Landing<T> = watch::Receiver<Option<T>>;
+type Aloft<K, T> = HashMap<K, Landing<T>>;
 
-type Aloft<T> = HashMap<Digest, watch::Receiver<Option<T>>>;
+/// The questions under way, by what they are about.
+pub(super) struct Flights<K: Eq + Hash, T>(Arc<Mutex<Aloft<K, T>>>);
 
-/// The questions under way, by token.
-pub(super) struct Flights<T>(Arc<Mutex<Aloft<T>>>);
-
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
+impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + Sync + 'static> Flights<K, T> {
     pub(super) fn new() -> Self {
         Self(Arc::default())
     }
@@ -23,11 +23,21 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     ///
     /// The work runs in a task of its own: whoever started it may hang up without failing the others. The task ends by
     /// itself within the deadline of `work`.
-    pub(super) async fn join<W>(&self, key: Digest, work: impl FnOnce() -> W) -> Option<T>
+    pub(super) async fn join<W>(&self, key: K, work: impl FnOnce() -> W) -> Option<T>
     where
         W: Future<Output = T> + Send + 'static,
     {
-        let mut landing = match lock(&self.0).entry(key) {
+        let mut landing = self.launch(key, work);
+        let outcome = landing.wait_for(Option::is_some).await.ok()?;
+        outcome.clone()
+    }
+
+    /// Sees to it that the flight of `key` is under way, without waiting for it.
+    pub(super) fn launch<W>(&self, key: K, work: impl FnOnce() -> W) -> Landing<T>
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        match lock(&self.0).entry(key) {
             Entry::Occupied(flight) => flight.get().clone(),
             Entry::Vacant(place) => {
                 let (report, landing) = watch::channel(None);
@@ -41,26 +51,24 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 });
                 landing
             }
-        };
-        let outcome = landing.wait_for(Option::is_some).await.ok()?;
-        outcome.clone()
+        }
     }
 }
 
 /// Strikes a flight off the list when it ends, in whatever way.
-struct Listing<T> {
-    aloft: Arc<Mutex<Aloft<T>>>,
-    key: Digest,
+struct Listing<K: Eq + Hash, T> {
+    aloft: Arc<Mutex<Aloft<K, T>>>,
+    key: K,
 }
 
-impl<T> Drop for Listing<T> {
+impl<K: Eq + Hash, T> Drop for Listing<K, T> {
     fn drop(&mut self) {
         lock(&self.aloft).remove(&self.key);
     }
 }
 
 /// A panic elsewhere leaves the map whole, so a poisoned lock is usable.
-fn lock<T>(aloft: &Mutex<Aloft<T>>) -> MutexGuard<'_, Aloft<T>> {
+fn lock<K, T>(aloft: &Mutex<Aloft<K, T>>) -> MutexGuard<'_, Aloft<K, T>> {
     aloft.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: Digest = [7; 32];
+    const KEY: u8 = 7;
 
     #[tokio::test]
     async fn a_thousand_callers_share_one_flight() {
@@ -128,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crashed_flight_answers_nobody_and_leaves_no_trace() {
-        let flights = Flights::<u8>::new();
+        let flights = Flights::<_, u8>::new();
         let crashed = flights.join(KEY, || async { panic!("on purpose") }).await;
         assert_eq!(crashed, None);
         assert_eq!(flights.join(KEY, || async { 3 }).await, Some(3));
