@@ -1,5 +1,7 @@
 //! The protected branch: who calls, in which tenant, and the context that gives a handler that tenant's data.
 
+mod roles;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, Securi
 use tokio::task::JoinHandle;
 use tracing::{Instrument as _, Span};
 
+pub(super) use self::roles::{Manager, Reviewer};
 use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
@@ -181,57 +184,6 @@ impl<'ex> Extractible<'ex> for TenantCtx {
         };
         let key = depot.remove_typed::<RequestKey>().ok().map(|key| key.of_user(&admitted.principal.user));
         Ok(Self { state, admitted, ids: RequestIds::of(depot).clone(), key })
-    }
-}
-
-/// A caller who is a manager or an administrator. Ask for it before anything that depends on the request's content.
-#[derive(Debug)]
-pub(super) struct Manager;
-
-impl<'ex> Extractible<'ex> for Manager {
-    fn metadata() -> &'static Metadata {
-        static METADATA: Metadata = Metadata::new("Manager");
-        &METADATA
-    }
-
-    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
-    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
-        match depot.get_typed::<Admitted>().map(|admitted| admitted.principal.role) {
-            Ok(Role::Admin | Role::Manager) => Ok(Self),
-            _ => Err(ApiError::new(Code::Forbidden, Message::ManagersOnly)),
-        }
-    }
-}
-
-/// A caller who is a service or an administrator, and may see and decide on events. Ask for it before anything that depends
-/// on the request's content.
-#[derive(Debug)]
-pub(super) struct Reviewer;
-
-impl<'ex> Extractible<'ex> for Reviewer {
-    fn metadata() -> &'static Metadata {
-        static METADATA: Metadata = Metadata::new("Reviewer");
-        &METADATA
-    }
-
-    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
-    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
-        match depot.get_typed::<Admitted>().map(|admitted| admitted.principal.role) {
-            Ok(Role::Admin | Role::Service) => Ok(Self),
-            _ => Err(ApiError::new(Code::Forbidden, Message::ReviewersOnly)),
-        }
-    }
-}
-
-impl EndpointArgRegister for Reviewer {
-    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
-        openapi::errors(operation, &[Code::Forbidden]);
-    }
-}
-
-impl EndpointArgRegister for Manager {
-    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
-        openapi::errors(operation, &[Code::Forbidden]);
     }
 }
 
