@@ -167,7 +167,9 @@ async fn none_can_write() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_whose_caller_is_gone_ends_and_its_connection_is_closed() {
-    let cell = Cell::open().await;
+    let mut setup = Setup::default();
+    setup.storage.report_deadline = Duration::from_secs(600); // its deadline does not end it
+    let cell = setup.open().await;
     let db = cell.db("acme").await;
     report(&db).await.expect("read");
     let before = settled(&cell).await;
