@@ -18,6 +18,7 @@ mod idempotency;
 mod identity;
 mod legacy;
 mod lists;
+mod logs;
 mod opportunities;
 mod plans;
 mod quarantine;
