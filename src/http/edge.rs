@@ -14,6 +14,8 @@ use salvo::hyper::body::Body as _;
 use salvo::{Depot, FlowCtrl, Handler, async_trait};
 
 use tokio::time::timeout;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::error::ApiError;
 use super::messages::Message;
@@ -49,12 +51,22 @@ impl Handler for Edge {
         let ids = RequestIds::read(request, &*state.clock, &state.ids);
         depot.insert_typed(ids.clone());
         depot.insert_typed(state.clone());
+        // Whatever is logged in it names the request, and its tenant once somebody is admitted to one.
+        let span = tracing::error_span!(
+            "request",
+            request_id = %ids.request_id,
+            trace_id = ids.trace_id.as_deref(),
+            tenant_id = Empty,
+        );
         if contradicts_itself(request) {
             ApiError::bad_request(Message::HeadersContradict).render(request, &ids.request_id, response);
-        } else if AssertUnwindSafe(ctrl.call_next(request, depot, response)).catch_unwind().await.is_err() {
-            tracing::error!(request_id = %ids.request_id, "a handler panicked");
-            *response = Response::new();
-            response.status_code(StatusCode::INTERNAL_SERVER_ERROR);
+        } else {
+            let answer = AssertUnwindSafe(ctrl.call_next(request, depot, response)).catch_unwind();
+            if answer.instrument(span.clone()).await.is_err() {
+                span.in_scope(|| tracing::error!("a handler panicked"));
+                *response = Response::new();
+                response.status_code(StatusCode::INTERNAL_SERVER_ERROR);
+            }
         }
         let status = response.status_code.unwrap_or(StatusCode::OK);
         let is_error = status.is_client_error() || status.is_server_error();
@@ -84,7 +96,7 @@ impl Handler for Edge {
             target: "crm_cell::access",
             method = %request.method(),
             route = %request.matched_path(),
-            tenant = depot.get_typed::<TenantId>().ok().map(TenantId::as_str),
+            tenant_id = depot.get_typed::<TenantId>().ok().map(TenantId::as_str),
             status = status.as_u16(),
             duration_ms = elapsed.as_secs_f64() * 1000.0,
             request_id = %ids.request_id,

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::openapi::{AnyObject, DOCUMENT};
 use super::respond;
 use super::state::State;
-use crate::telemetry::EXPOSITION_TYPE;
+use crate::telemetry::Exposition;
 
 const ROOT: &str = include_str!("root.html");
 /// For what is the same for everybody until the next release.
@@ -40,10 +40,9 @@ pub(super) async fn root(response: &mut Response) {
 /// Says that the cell is up; metrics if `Accept` wants them.
 #[endpoint(tags("public"), responses((status_code = 200, description = "It is", body = CellState)))]
 pub(super) async fn health(request: &mut Request, depot: &mut Depot, response: &mut Response) {
-    if wants_exposition(request) {
-        exposition(request, depot, response).await;
-    } else {
-        respond::json(response, &CellState::new("up"));
+    match wanted(request) {
+        Some(form) => exposition(form, request, depot, response).await,
+        None => respond::json(response, &CellState::new("up")),
     }
 }
 
@@ -73,14 +72,12 @@ pub(super) async fn ready(depot: &mut Depot, response: &mut Response) {
 /// Figures of the process, as JSON or for Prometheus.
 #[endpoint(tags("public"), responses((status_code = 200, description = "The figures", body = AnyObject)))]
 pub(super) async fn metrics(request: &mut Request, depot: &mut Depot, response: &mut Response) {
-    let format: Option<String> = request.query("format");
-    if wants_exposition(request) || format.is_some_and(|format| format == "prometheus") {
-        exposition(request, depot, response).await;
-    } else {
-        match State::of(depot) {
-            Ok(state) => respond::json(response, &state.metrics.to_json()),
-            Err(error) => error.write(request, depot, response).await,
-        }
+    let asked = request.query::<&str>("format").filter(|format| *format == "prometheus");
+    let form = wanted(request).or(asked.map(|_| Exposition::Classic));
+    match (form, State::of(depot)) {
+        (Some(form), _) => exposition(form, request, depot, response).await,
+        (None, Ok(state)) => respond::json(response, &state.metrics.to_json()),
+        (None, Err(error)) => error.write(request, depot, response).await,
     }
 }
 
@@ -103,32 +100,38 @@ fn html(response: &mut Response, page: &'static str) {
     response.body(page);
 }
 
-async fn exposition(request: &mut Request, depot: &mut Depot, response: &mut Response) {
-    let text =
-        State::of(depot).and_then(|state| state.metrics.to_exposition().map_err(|_| ApiError::internal()));
+async fn exposition(form: Exposition, request: &mut Request, depot: &mut Depot, response: &mut Response) {
+    let text = State::of(depot)
+        .and_then(|state| state.metrics.to_exposition(form).map_err(|_| ApiError::internal()));
     match text {
         Ok(text) => {
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
             response.body(text);
         }
         Err(error) => error.write(request, depot, response).await,
     }
 }
 
-/// Whether `Accept` names what Prometheus reads, and wants it more than JSON. Clients that take anything get JSON, and so
-/// do those that list both alike (axios sends `application/json, text/plain, */*`).
-fn wants_exposition(request: &Request) -> bool {
+/// The text that `Accept` names, if it wants one more than JSON; of both alike, OpenMetrics. Clients that take anything
+/// get JSON, and so do those that list JSON and plain text alike (axios sends `application/json, text/plain, */*`).
+fn wanted(request: &Request) -> Option<Exposition> {
     let accept = request.headers().get(ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let weight = |wanted: &[&str]| {
+    let weight = |wanted: &str| {
         let weights = accept.split(',').filter_map(|range| {
             let mut parts = range.split(';').map(str::trim);
-            let media_type = parts.next()?;
+            let is_wanted = parts.next()?.eq_ignore_ascii_case(wanted);
             let mut weight = || parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-            let is_wanted = wanted.iter().any(|name| name.eq_ignore_ascii_case(media_type));
             is_wanted.then(|| weight().unwrap_or(1.0))
         });
         weights.fold(0.0, f32::max)
     };
-    weight(&["application/openmetrics-text", "text/plain"]) > weight(&["application/json"])
+    let (open_metrics, classic) = (weight("application/openmetrics-text"), weight("text/plain"));
+    if open_metrics.max(classic) <= weight("application/json") {
+        None
+    } else if open_metrics >= classic {
+        Some(Exposition::OpenMetrics)
+    } else {
+        Some(Exposition::Classic)
+    }
 }

@@ -277,7 +277,7 @@ impl Inner {
     async fn recover(self: Arc<Self>) {
         for tenant in self.opener.left_with_wal() {
             if let Err(error) = self.get(&tenant, Wanted::FOUND).await {
-                tracing::warn!(%tenant, %error, "a tenant could not be recovered");
+                tracing::warn!(tenant_id = %tenant, %error, "a tenant could not be recovered");
             }
         }
     }
@@ -364,7 +364,7 @@ impl Inner {
                     && let OpenError::Unavailable(_) = &error
                 {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%tenant, %error, "opening a tenant failed");
+                    tracing::warn!(tenant_id = %tenant, %error, "opening a tenant failed");
                     live.fail(error.clone(), begun.elapsed());
                 }
                 Err(error)
@@ -403,7 +403,7 @@ impl Inner {
         }
         if condition.check().is_err() {
             self.opener.check_damage(&tenant, last).await?;
-            tracing::warn!(%tenant, "the file is whole: a read had failed. The quarantine is over");
+            tracing::warn!(tenant_id = %tenant, "the file is whole: a read had failed. The quarantine is over");
             condition.lift();
         }
         let opened = self.opener.open(&tenant).await?;

@@ -94,7 +94,7 @@ impl Opener {
             blocking(move || publish(&content, &path)).await
         };
         made.await.map_err(|error: sqlx::Error| {
-            tracing::error!(%tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
+            tracing::error!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
             let fault = fault_of(&error).unwrap_or(Fault::Other);
             let full = matches!(&error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull);
             Unavailable::not_written(if full { Reason::DiskFull } else { fault.into() })
@@ -178,11 +178,11 @@ impl Opener {
     }
 
     async fn migrate(&self, tenant: &TenantId, path: &Path, from: i64) -> Result<(), Unavailable> {
-        tracing::info!(%tenant, from, to = schema::latest_version(), "migrating a tenant");
+        tracing::info!(tenant_id = %tenant, from, to = schema::latest_version(), "migrating a tenant");
         let restore_point = self.root.restore_point(tenant, from);
         let target = restore_point.clone();
         let failed = |error: sqlx::Error| {
-            tracing::error!(%tenant, error = &error as &dyn std::error::Error, "no restore point: not migrating");
+            tracing::error!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "no restore point: not migrating");
             Unavailable::not_written(Reason::CannotOpen(Arc::new(error)))
         };
         failpoint!("migrate.begin", |_| Unavailable::not_written(Reason::Io));
@@ -190,7 +190,7 @@ impl Opener {
         schema::copy(path, &restore_point).await.map_err(failed)?;
         failpoint!("migrate.copied", |_| Unavailable::not_written(Reason::Io));
         schema::migrate(path).await.map_err(|error| {
-            tracing::error!(%tenant, from, error = &error as &dyn std::error::Error, "migrating a tenant failed; its data is as it was");
+            tracing::error!(tenant_id = %tenant, from, error = &error as &dyn std::error::Error, "migrating a tenant failed; its data is as it was");
             Unavailable::not_written(Reason::Migration(Arc::new(error)))
         })?;
         failpoint!("migrate.done", |_| Unavailable::not_written(Reason::Io));

@@ -199,7 +199,7 @@ impl Claimed {
     fn enter(&self, tenant: &TenantId) {
         let is_new = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
         if !is_new {
-            tracing::error!(%tenant, "a tenant's file was claimed twice");
+            tracing::error!(tenant_id = %tenant, "a tenant's file was claimed twice");
             self.stats.overlaps.fetch_add(1, Ordering::Relaxed);
         }
         self.stats.open.fetch_add(1, Ordering::SeqCst);

@@ -22,6 +22,7 @@ mod identity;
 mod imports;
 mod legacy;
 mod lists;
+mod logs;
 mod opportunities;
 mod plans;
 mod privacy;

@@ -90,7 +90,7 @@ async fn the_log_names_the_tenant_of_a_request_and_of_whatever_goes_wrong_with_i
 
     let log = fs::read_to_string(&log).expect("the log");
     let access = log.lines().filter(|line| line.contains(" crm_cell::access: "));
-    let access: Vec<_> = access.map(|line| (field(line, "status"), field(line, "tenant"))).collect();
+    let access: Vec<_> = access.map(|line| (field(line, "status"), field(line, "tenant_id"))).collect();
     let expected = [
         ("200", "acme"),
         ("403", ""), // only the tenant that a caller is admitted to
@@ -111,9 +111,12 @@ async fn the_log_names_the_tenant_of_a_request_and_of_whatever_goes_wrong_with_i
         ("opening a tenant failed", "bad"),
         ("tenant unavailable", "bad"),
     ] {
-        assert!(troubles.iter().any(|line| line.contains(said) && field(line, "tenant") == tenant), "{log}");
+        assert!(
+            troubles.iter().any(|line| line.contains(said) && field(line, "tenant_id") == tenant),
+            "{log}"
+        );
     }
-    assert!(troubles.iter().all(|line| !field(line, "tenant").is_empty()), "{log}");
+    assert!(troubles.iter().all(|line| !field(line, "tenant_id").is_empty()), "{log}");
 }
 
 /// The value of a field of a log line, or of the span that the line is in.

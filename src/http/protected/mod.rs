@@ -12,6 +12,7 @@ use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, SecurityRequirement};
 use tokio::task::JoinHandle;
+use tracing::field::display;
 use tracing::{Instrument as _, Span};
 
 pub(super) use self::roles::{Manager, Reviewer};
@@ -59,10 +60,10 @@ impl Handler for Protected {
     ) {
         match admit(request, depot).await {
             Ok(admitted) => {
-                let span = span(&admitted.tenant);
+                name_in_log(&admitted.tenant);
                 depot.insert_typed(admitted.tenant.clone()); // for the access log
                 depot.insert_typed(admitted);
-                ctrl.call_next(request, depot, response).instrument(span).await;
+                ctrl.call_next(request, depot, response).await;
             }
             Err(error) => {
                 error.write(request, depot, response).await;
@@ -72,9 +73,9 @@ impl Handler for Protected {
     }
 }
 
-/// Whatever is logged in it names the tenant.
-fn span(tenant: &TenantId) -> Span {
-    tracing::error_span!("request", %tenant)
+/// From here on, what is logged of this request names the tenant.
+fn name_in_log(tenant: &TenantId) {
+    Span::current().record("tenant_id", display(tenant));
 }
 
 async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
@@ -93,8 +94,8 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
     let header = tenant_header(headers)?;
     let admission = state.identity.admit(&principal, header.as_ref())?;
     if admission.unbound {
-        let tenant = &admission.tenant;
-        admit_unbound(state, &principal, tenant).instrument(span(tenant)).await?;
+        name_in_log(&admission.tenant);
+        admit_unbound(state, &principal, &admission.tenant).await?;
     }
     let scope = scope(request, &principal)?;
     Ok(Admitted { principal, tenant: admission.tenant, scope })

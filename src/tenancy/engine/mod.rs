@@ -164,8 +164,8 @@ impl TenantDb {
         condition: Arc<Condition>,
         claim: C,
     ) -> Self {
-        // Whatever the tasks log names the tenant.
-        let span = tracing::error_span!("engine", %tenant);
+        // Whatever the tasks log names the tenant, and no request: they outlive the one that opened it.
+        let span = tracing::error_span!(parent: None, "engine", tenant_id = %tenant);
         let identity = file.identity;
         let (reader_closed, when_reader_closed) = oneshot::channel();
         let common = Common::new(condition.clone());

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Client, SECRET};
+use super::{Client, SECRET, eventually};
 
 /// A running `crm-cell serve`. Killed when dropped.
 pub struct Cell {
     child: Child,
     base: String,
     /// Kept open, or what the cell prints next would fail.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    _stdout: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Cell {
@@ -29,7 +29,23 @@ impl Cell {
         let address =
             first.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
         let base = format!("http://{}", address.trim_end_matches(';'));
-        Self { child, base, _stdout: lines }
+        Self { child, base, _stdout: Some(lines) }
+    }
+
+    /// Starts the binary by a changed [`Cell::command`] that logs JSON, without a greeting, into the file `log`; waits until
+    /// that says where it listens. The log's filter must let `info` through.
+    pub async fn spawn_quiet(command: &mut Command, log: &Path) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let _stdout = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+        let mut base = None;
+        eventually("it listens", async || {
+            let text = std::fs::read_to_string(log).expect("the log");
+            let start = text.find("http://127.0.0.1:");
+            base = start.and_then(|start| Some(text[start..].split_once('"')?.0.to_owned()));
+            base.is_some()
+        })
+        .await;
+        Self { child, base: base.expect("an address"), _stdout }
     }
 
     /// The command that [`Cell::start`] runs.

@@ -1,12 +1,10 @@
-//! What the cell tells about itself: log lines and metrics. Ids and figures only; never a name, phone, e-mail address,
-//! token or body.
+//! What the cell counts.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -15,31 +13,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use super::exposition::{Exposition, classic};
 
-/// Content type of the text that [`Metrics::to_exposition`] makes.
-pub const EXPOSITION_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Starts logging, once in a process.
-///
-/// # Errors
-/// The filter does not parse, or logging has been started before.
-pub fn start_logging(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).context("log.filter")?;
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Whoever reads the log may be gone: no reason to panic, which is what telling them would do.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Text => base.try_init(),
-        LogFormat::Json => base.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| anyhow::anyhow!(error))
-}
+/// The label of the figures that the platform's dashboards read of every cell, under names without a prefix.
+const CELL: (Cow<'static, str>, Cow<'static, str>) = (Cow::Borrowed("cell"), Cow::Borrowed("crm"));
 
 /// A figure that is kept elsewhere and read when asked for.
 #[derive(Clone)]
@@ -112,7 +90,8 @@ impl Metrics {
     /// The cell's own counts and these readings.
     #[must_use]
     pub fn new(readings: Vec<Reading>) -> Self {
-        let mut registry = Registry::with_prefix("crm");
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_label(CELL);
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         let durations = Histogram::new([
@@ -123,6 +102,7 @@ impl Metrics {
             "From the request's head to the answer's",
             durations.clone(),
         );
+        let registry = all.sub_registry_with_prefix("crm");
         let identity_unbound = Counter::default();
         registry.register(
             "identity_unbound",
@@ -137,7 +117,7 @@ impl Metrics {
         );
         let readings = Readings(readings.into());
         registry.register_collector(Box::new(readings.clone()));
-        Self { registry, readings, requests, durations, identity_unbound, signature_failures }
+        Self { registry: all, readings, requests, durations, identity_unbound, signature_failures }
     }
 
     /// Counts an answer.
@@ -155,14 +135,17 @@ impl Metrics {
         self.durations.observe(took.as_secs_f64());
     }
 
-    /// The exposition text that Prometheus reads.
+    /// The text that Prometheus reads.
     ///
     /// # Errors
     /// Formatting fails, which it does not.
-    pub fn to_exposition(&self) -> Result<String, fmt::Error> {
+    pub fn to_exposition(&self, form: Exposition) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match form {
+            Exposition::OpenMetrics => text,
+            Exposition::Classic => classic(&text),
+        })
     }
 
     /// The same figures as a flat JSON object with `"cell":"crm"`.

@@ -1,0 +1,11 @@
+//! What the cell tells about itself: log lines and metrics. Ids and figures only; never a name, phone, e-mail address,
+//! token or body.
+
+mod exposition;
+mod json;
+mod logging;
+mod metrics;
+
+pub use exposition::Exposition;
+pub use logging::start_logging;
+pub use metrics::{Metrics, Reading};
