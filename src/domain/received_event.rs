@@ -314,7 +314,7 @@ mod tests {
 
     use super::*;
 
-    fn event(data: Value) -> ReceivedEvent {
+    fn event(data: &Value) -> ReceivedEvent {
         let event = json!({
             "eventId": "e-1", "eventType": "erp.contract.signed", "timestamp": "2026-03-01T00:00:00Z", "data": data,
         });
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_contract_is_known_by_its_id_or_else_its_number() {
-        let read = |data| ContractSigned::read(&event(data), Timestamp::default(), Tz::UTC);
+        let read = |data| ContractSigned::read(&event(&data), Timestamp::default(), Tz::UTC);
         let contract = read(json!({
             "contractId": 17, "contractNo": "HT-1", "totalAmountCents": 100.0, "currency": "usd", "signedAt": "2026-02-03",
         }));
@@ -394,7 +394,7 @@ mod tests {
         let links = |data: Value| {
             let mut data = data;
             data["taskId"] = json!("7");
-            TaskCompleted::read(&event(data), Timestamp::default(), Tz::UTC).expect("readable").links
+            TaskCompleted::read(&event(&data), Timestamp::default(), Tz::UTC).expect("readable").links
         };
         let customer = vec![(Resource::Customer, "c".to_owned())];
         for data in [

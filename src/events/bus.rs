@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use secrecy::SecretString;
 
 use super::envelope::Outgoing;
 use super::http_bus::HttpBus;
@@ -45,8 +44,7 @@ pub fn open(settings: &Events, directory: &Path) -> anyhow::Result<Option<Arc<dy
     let setting = if settings.bus_url.is_some() { "EVENT_BUS_URL" } else { "GATEWAY_URL" };
     let bus: Arc<dyn Bus> = match BusTarget::parse(target).map_err(|error| error.of(setting))? {
         BusTarget::Http(base) => {
-            let token = settings.token().map(SecretString::clone);
-            Arc::new(HttpBus::new(setting, &base, token, settings.bus_timeout)?)
+            Arc::new(HttpBus::new(setting, &base, settings.token(), settings.bus_timeout)?)
         }
         BusTarget::File(path) => {
             let path = directory.join(path);

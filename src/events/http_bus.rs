@@ -29,11 +29,11 @@ impl HttpBus {
     pub(super) fn new(
         setting: &'static str,
         base: &Url,
-        token: Option<SecretString>,
+        token: Option<&SecretString>,
         timeout: Duration,
     ) -> Result<Self, UpstreamError> {
         let client = upstream::client(setting, base, timeout)?;
-        Ok(Self { client, url: upstream::below(base, PATH), authorization: authorization(token.as_ref()) })
+        Ok(Self { client, url: upstream::below(base, PATH), authorization: authorization(token) })
     }
 
     async fn offer(&self, event: &Outgoing) -> Delivery {

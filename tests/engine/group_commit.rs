@@ -1,6 +1,7 @@
 //! Group commit: waiting writes share one transaction, each succeeds or fails alone, and what one write leaves in four
 //! tables is there whole or not at all.
 
+use crm_cell::domain::Resource;
 use crm_cell::tenancy::{StoreError, TenantDb, Write};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -86,6 +87,30 @@ async fn a_lone_write_commits_with_its_ledger() {
     let event = ("crm.customer.created".to_owned(), r#"{"id":"one"}"#.to_owned(), "pending".to_owned());
     assert_eq!(outbox, [event.clone(), event], "two events with ids of their own");
     assert_eq!(tables(&db).await.idempotency, ["k"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_counts_the_rows_that_it_changed_and_none_of_the_unit_before_it() {
+    let cell = Cell::open().await;
+    let db = cell.db("acme").await;
+    add(&db, "one").await.expect("written");
+    add(&db, "two").await.expect("written");
+    let change = |only: &'static str, fails: bool| {
+        db.write(by("me"), None, async move |tx: &mut Write| {
+            let sql = "update customers set region = 'x' where ?1 = '' or name = ?1";
+            let rows = sqlx::query(sql).bind(only).execute(&mut *tx).await?.rows_affected();
+            if fails { Err(StoreError::NotFound(Resource::Customer)) } else { Ok(rows) }
+        })
+    };
+    let commits = cell.counter(|c| &c.commits);
+
+    let plug = Plug::writer(&db).await;
+    let units = [("", false), ("one", false), ("nobody", false), ("", true), ("nobody", false)];
+    let answers: Vec<Queued<'_, _>> = units.map(|(only, fails)| queue(change(only, fails))).into();
+    plug.pull().await;
+    let counted = join_all(answers).await.into_iter().map(|answer| answer.ok().map(|done| done.value));
+    assert_eq!(counted.collect::<Vec<_>>(), [Some(2), Some(1), Some(0), None, Some(0)]);
+    assert_eq!(cell.counter(|c| &c.commits), commits + 1, "they were one group");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

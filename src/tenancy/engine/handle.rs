@@ -44,6 +44,11 @@ impl Prefix {
             Self::Rollback => "rollback to u; ",
         }
     }
+
+    /// How many statements it is.
+    fn statements(self) -> usize {
+        self.sql().matches(';').count()
+    }
 }
 
 /// Read access to one tenant's file, at one snapshot. Only the engine can make one.
@@ -229,6 +234,7 @@ impl<'c> Executor<'c> for &'c mut Read {
         E: 'q + Execute<'q, Sqlite>,
     {
         let (sql, arguments, persistent) = take(query);
+        let mut foreign = self.prefix.statements();
         let admitted = arguments.and_then(|arguments| Ok((self.admit(&sql)?, arguments)));
         let (connection, mut watch) = self.parts();
         let mut rows = match admitted {
@@ -239,14 +245,20 @@ impl<'c> Executor<'c> for &'c mut Read {
             Ok((sql, None)) => connection.fetch_many(sqlx::raw_sql(sql)),
         };
         stream::poll_fn(move |context| {
-            let item = ready!(rows.poll_next_unpin(context));
-            match &item {
-                Some(Err(error)) => watch.failed(error),
-                // One of the statements in the string is done, perhaps only the prefix.
-                Some(Ok(Either::Left(_))) => {}
-                Some(Ok(Either::Right(_))) | None => watch.answered(),
+            loop {
+                let item = ready!(rows.poll_next_unpin(context));
+                match &item {
+                    Some(Err(error)) => watch.failed(error),
+                    // The prefix is done: the rows that it counts as changed are those of an earlier change.
+                    Some(Ok(Either::Left(_))) if foreign > 0 => {
+                        foreign -= 1;
+                        continue;
+                    }
+                    Some(Ok(Either::Left(_))) => {} // one of the string's own statements is done
+                    Some(Ok(Either::Right(_))) | None => watch.answered(),
+                }
+                return Poll::Ready(item);
             }
-            Poll::Ready(item)
         })
         .boxed()
     }

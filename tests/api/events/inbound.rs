@@ -47,11 +47,11 @@ impl World {
     }
 }
 
-fn contract(event_id: &str, data: Value) -> Value {
+fn contract(event_id: &str, data: &Value) -> Value {
     json!({"eventId": event_id, "eventType": "erp.contract.signed", "timestamp": "2026-03-02T00:00:00Z", "data": data})
 }
 
-fn task(event_id: &str, data: Value) -> Value {
+fn task(event_id: &str, data: &Value) -> Value {
     json!({"eventId": event_id, "eventType": "oa.task.completed", "timestamp": "2026-03-02T00:00:00Z", "data": data})
 }
 
@@ -66,7 +66,7 @@ async fn a_signed_contract_wins_the_customers_only_open_deal_over_what_was_signe
     let deal = world.deal(&customer, "服务器", 100).await;
     let event = contract(
         "e-1",
-        json!({
+        &json!({
             "contractId": "C-1", "contractNo": "HT-1", "customerId": customer, "amountCents": 250, "currency": "USD",
             "signedAt": "2026-03-01T08:00:00Z", "unknown": {"is": "ignored"},
         }),
@@ -84,7 +84,7 @@ async fn a_signed_contract_wins_the_customers_only_open_deal_over_what_was_signe
     assert_eq!(world.outbox("crm.opportunity.closed").await, 1);
     let [row] = world.inbox("state=applied").await.try_into().expect("one row");
     assert_eq!((&row["resourceId"], &row["subject"]), (&json!(deal), &json!("contract:C-1")));
-    assert_eq!(row.to_string().contains("HT-1"), false, "what the sender wrote is not shown");
+    assert!(!row.to_string().contains("HT-1"), "what the sender wrote is not shown");
     let manager = world.app.anonymous().with_token(&token_with(&json!({
         "sub": "m", "tenantId": "acme", "role": "manager", "exp": 4_000_000_000_u64,
     })));
@@ -105,7 +105,7 @@ async fn which_deal_a_contract_means_is_never_guessed() {
     let named = |id: &str, data: Value| {
         let mut data = data;
         data["contractId"] = json!(id);
-        contract(&format!("e-{id}"), data)
+        contract(&format!("e-{id}"), &data)
     };
 
     let several = world.send(&named("1", json!({"customerId": customer, "amountCents": 500}))).await;
@@ -147,7 +147,7 @@ async fn which_deal_a_contract_means_is_never_guessed() {
     ] {
         let mut broken = json!({"contractId": reason, "customerId": customer});
         broken.as_object_mut().expect("an object").extend(data.as_object().expect("an object").clone());
-        let received = world.send(&contract(&format!("e-{reason}"), broken)).await;
+        let received = world.send(&contract(&format!("e-{reason}"), &broken)).await;
         assert_eq!(outcome(&received), ("failed", reason));
     }
 }
@@ -161,7 +161,7 @@ async fn a_contract_of_a_deal_that_was_won_by_hand_changes_nothing_of_it() {
     let before = world.opportunity(&deal).await;
 
     let received = world
-        .send(&contract("e-1", json!({"contractId": "1", "opportunityId": deal, "amountCents": 7})))
+        .send(&contract("e-1", &json!({"contractId": "1", "opportunityId": deal, "amountCents": 7})))
         .await;
 
     assert_eq!(outcome(&received), ("applied", "-"));
@@ -211,7 +211,7 @@ async fn events_that_come_three_times_and_in_any_order_leave_one_state() {
             for (version, amount, day) in [(1, 1000, 1), (2, 2000, 2), (3, 3000, 3)] {
                 events.push(contract(
                     &format!("contract-{number}-{version}"),
-                    json!({
+                    &json!({
                         "contractId": number, "customerId": customer, "amountCents": amount + number,
                         // Only the last one says which deal.
                         "opportunityId": if version == 3 { json!(deal) } else { Value::Null },
@@ -221,14 +221,14 @@ async fn events_that_come_three_times_and_in_any_order_leave_one_state() {
             }
             events.push(task(
                 &format!("task-{number}"),
-                json!({
+                &json!({
                     "taskId": number, "title": "盖章", "assigneeId": "li.lei", "opportunityId": deal,
                     "completedAt": "2026-02-05T00:00:00Z",
                 }),
             ));
             events.push(task(
                 &format!("task-again-{number}"),
-                json!({
+                &json!({
                     "taskId": number, "title": "盖章", "assigneeId": "li.lei", "opportunityId": deal,
                     "completedAt": "2026-02-05T00:00:00Z",
                 }),
@@ -273,8 +273,8 @@ async fn a_completed_task_becomes_a_follow_up_of_what_it_is_about() {
         "formData": {"sourceCell": "crm", "sourceType": "opportunity", "sourceId": deal},
     });
 
-    let received = world.send(&task("e-1", data.clone())).await;
-    let again = world.send(&task("e-2", data)).await;
+    let received = world.send(&task("e-1", &data)).await;
+    let again = world.send(&task("e-2", &data)).await;
 
     assert_eq!((outcome(&received), outcome(&again)), (("applied", "-"), ("applied", "-")));
     let rows = world.client.get("/follow-ups").await.expect(200).json();
@@ -289,17 +289,17 @@ async fn a_completed_task_becomes_a_follow_up_of_what_it_is_about() {
     let customer_row = world.client.get(&format!("/customers/{customer}")).await.expect(200).json();
     assert_eq!(customer_row["lastFollowUpAt"], "2026-02-05T01:00:00.000Z");
 
-    let no_link = world.send(&task("e-3", json!({"taskId": "T-2", "title": "请假"}))).await;
+    let no_link = world.send(&task("e-3", &json!({"taskId": "T-2", "title": "请假"}))).await;
     assert_eq!(outcome(&no_link), ("ignored", "no-link"));
-    let unknown = world.send(&task("e-4", json!({"taskId": "T-3", "customerId": "nobody"}))).await;
+    let unknown = world.send(&task("e-4", &json!({"taskId": "T-3", "customerId": "nobody"}))).await;
     assert_eq!(outcome(&unknown), ("needs_review", "record-unknown"));
     let other = world.client.create_customer("中兴").await;
     let contradiction = json!({"taskId": "T-4", "customerId": other, "opportunityId": deal});
-    assert_eq!(outcome(&world.send(&task("e-5", contradiction)).await), ("needs_review", "contradiction"));
+    assert_eq!(outcome(&world.send(&task("e-5", &contradiction)).await), ("needs_review", "contradiction"));
     world.client.delete(&format!("/customers/{other}")).await.expect(204);
-    let deleted = world.send(&task("e-6", json!({"taskId": "T-5", "customerId": other}))).await;
+    let deleted = world.send(&task("e-6", &json!({"taskId": "T-5", "customerId": other}))).await;
     assert_eq!(outcome(&deleted), ("needs_review", "record-deleted"));
-    let nameless = world.send(&task("e-7", json!({"title": "?"}))).await;
+    let nameless = world.send(&task("e-7", &json!({"title": "?"}))).await;
     assert_eq!(outcome(&nameless), ("failed", "no-task"));
 }
 
@@ -308,11 +308,11 @@ async fn one_event_several_and_cloud_events_are_taken_and_each_is_answered() {
     let world = World::new().await;
     let customer = world.client.create_customer("华为").await;
     let several = json!([
-        task("a", json!({"taskId": "1", "customerId": customer})),
+        task("a", &json!({"taskId": "1", "customerId": customer})),
         {"eventId": "b", "eventType": "wms.stock.moved", "data": {}},
-        task("c", json!({"taskId": "2", "customerId": customer, "tenantId": "globex"})),
-        task("d", json!({"taskId": "3", "customerId": customer, "tenantId": "acme"})),
-        task("a", json!({"taskId": "9", "customerId": customer})),
+        task("c", &json!({"taskId": "2", "customerId": customer, "tenantId": "globex"})),
+        task("d", &json!({"taskId": "3", "customerId": customer, "tenantId": "acme"})),
+        task("a", &json!({"taskId": "9", "customerId": customer})),
     ]);
     let received = world.send(&several).await;
     let states: Vec<_> = received.as_array().expect("an array").iter().map(outcome).collect();
@@ -369,7 +369,7 @@ async fn what_is_no_event_is_named_by_its_place() {
 #[tokio::test]
 async fn only_services_and_administrators_send_and_see_events() {
     let app = TestApp::start().await;
-    let event = task("e-1", json!({"taskId": "1"})).to_string();
+    let event = task("e-1", &json!({"taskId": "1"})).to_string();
     for (role, allowed) in
         [("member", false), ("manager", false), ("readonly", false), ("admin", true), ("service", true)]
     {
@@ -379,10 +379,10 @@ async fn only_services_and_administrators_send_and_see_events() {
         let lists = [client.get("/events/inbox").await, client.get("/events/outbox").await];
         if allowed {
             sent.expect(202);
-            lists.map(|list| list.expect(200));
+            lists.into_iter().for_each(|list| drop(list.expect(200)));
         } else {
             sent.expect_error(403, "FORBIDDEN");
-            lists.map(|list| list.expect_error(403, "FORBIDDEN"));
+            lists.into_iter().for_each(|list| drop(list.expect_error(403, "FORBIDDEN")));
         }
     }
 }
@@ -390,7 +390,7 @@ async fn only_services_and_administrators_send_and_see_events() {
 #[tokio::test]
 async fn an_event_for_another_tenant_touches_neither() {
     let app = TestApp::start().await;
-    let sent = task("e-1", json!({"taskId": "1", "tenantId": "globex"})).to_string();
+    let sent = task("e-1", &json!({"taskId": "1", "tenantId": "globex"})).to_string();
     let received = app.service("acme").send(Method::POST, "/events", Some(sent)).await.expect(202).json();
     assert_eq!(outcome(&received), ("failed", "tenant-mismatch"));
     assert_eq!(crate::support::files(&app.tenants()), Vec::<String>::new());
@@ -402,7 +402,7 @@ async fn types_that_are_not_subscribed_have_no_effect() {
     let world = World::of(app);
     let customer = world.client.create_customer("华为").await;
     let deal = world.deal(&customer, "A", 1).await;
-    let received = world.send(&contract("e-1", json!({"contractId": "1", "opportunityId": deal}))).await;
+    let received = world.send(&contract("e-1", &json!({"contractId": "1", "opportunityId": deal}))).await;
     assert_eq!(outcome(&received), ("ignored", "not-subscribed"));
     assert_eq!(world.opportunity(&deal).await["status"], 1);
 }
@@ -413,7 +413,7 @@ async fn what_names_a_record_that_is_not_here_yet_comes_right_by_itself_within_a
     let world = World::of(Setup::default().at(clock.clone()).start().await);
     let customer = world.client.create_customer("华为").await;
     world.client.delete(&format!("/customers/{customer}")).await.expect(204);
-    let deal_of_nobody = task("e-1", json!({"taskId": "1", "customerId": "imported-later"}));
+    let deal_of_nobody = task("e-1", &json!({"taskId": "1", "customerId": "imported-later"}));
     let received = world.send(&deal_of_nobody).await;
     assert_eq!(outcome(&received), ("needs_review", "record-unknown"));
     let [row] = world.inbox("").await.try_into().expect("one row");
@@ -432,7 +432,7 @@ async fn what_names_a_record_that_is_not_here_yet_comes_right_by_itself_within_a
     eventually("it is applied", async || world.inbox("state=applied").await.len() == 1).await;
     assert_eq!(world.client.get("/follow-ups").await.expect(200).json()["total"], 1);
 
-    world.send(&task("e-2", json!({"taskId": "2", "customerId": "never"}))).await;
+    world.send(&task("e-2", &json!({"taskId": "2", "customerId": "never"}))).await;
     for _ in 0..30 {
         clock.advance(std::time::Duration::from_secs(3601));
         let now = crm_cell::domain::Clock::now(&*clock).to_string();

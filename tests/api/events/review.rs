@@ -10,7 +10,7 @@ async fn send(service: &Client, event: Value) -> String {
     received["state"].as_str().expect("a state").to_owned()
 }
 
-fn contract(id: &str, data: Value) -> Value {
+fn contract(id: &str, data: &Value) -> Value {
     json!({"eventId": id, "eventType": "erp.contract.signed", "timestamp": "2026-03-02T00:00:00Z", "data": data})
 }
 
@@ -24,9 +24,11 @@ async fn a_person_says_which_deal_a_contract_means() {
         let deal = json!({"customerId": customer, "title": title, "amountCents": 1});
         deals.push(client.post("/opportunities", &deal).await.expect(201).json()["opportunityId"].clone());
     }
-    let state =
-        send(&service, contract("e-1", json!({"contractId": "1", "customerId": customer, "amountCents": 7})))
-            .await;
+    let state = send(
+        &service,
+        contract("e-1", &json!({"contractId": "1", "customerId": customer, "amountCents": 7})),
+    )
+    .await;
     assert_eq!(state, "needs_review");
 
     let resolve = "/events/inbox/e-1/resolve";
@@ -57,7 +59,7 @@ async fn a_person_says_that_a_contract_without_a_deal_makes_one_or_means_nothing
     let data =
         |id: &str| json!({"contractId": id, "contractNo": "HT-1", "customerId": customer, "amountCents": 7});
     for id in ["1", "2"] {
-        assert_eq!(send(&service, contract(&format!("e-{id}"), data(id))).await, "needs_review");
+        assert_eq!(send(&service, contract(&format!("e-{id}"), &data(id))).await, "needs_review");
     }
     let made =
         service.post("/events/inbox/e-1/resolve", &json!({"action": "create"})).await.expect(200).json();
@@ -113,7 +115,7 @@ async fn nobody_sees_or_decides_on_another_tenants_events() {
     let customer = app.tenant("acme").create_customer("华为").await;
     let acme = app.service("acme");
     assert_eq!(
-        send(&acme, contract("e-1", json!({"contractId": "1", "customerId": customer}))).await,
+        send(&acme, contract("e-1", &json!({"contractId": "1", "customerId": customer}))).await,
         "needs_review"
     );
     app.tenant("globex").create_customer("B").await;

@@ -151,10 +151,15 @@ async fn what_was_signed_is_what_arrives_or_it_is_refused() {
     assert_refused(
         Request { secret: "another secret that is longer than 32 bytes", ..good.clone() }.send(&app).await,
     );
-    let twice = app.wire("GET", "/customers").of("acme").header("X-Tenant-Id", "globex");
-    let get = Request::get("/customers");
-    let twice = twice.header("X-Signature", get.signature()).header("X-Signature-Time", NOW.to_string());
-    twice.send().await.expect_error(403, "SIGNATURE_INVALID");
+    let traced = Request { tenant: String::new(), trace: "t-1".to_owned(), ..Request::get("/customers") };
+    let once = || {
+        let wire = app.wire("GET", "/customers").of("acme").header("X-Trace-Id", "t-1");
+        wire.header("X-Signature", traced.signature()).header("X-Signature-Time", NOW.to_string())
+    };
+    once().send().await.expect(200);
+    for (name, value) in [("X-Trace-Id", "t-2"), ("X-Tenant-Id", "acme"), ("X-Signature", "00")] {
+        once().header(name, value).send().await.expect_error(403, "SIGNATURE_INVALID");
+    }
     for path in ["/metrics", "/openapi.json", "/docs", "/", "/customers", "/trash"] {
         assert_refused(app.anonymous().get(path).await);
     }
@@ -162,7 +167,7 @@ async fn what_was_signed_is_what_arrives_or_it_is_refused() {
 
     good.send(&app).await.expect(201);
     let metrics = Request::get("/metrics").send(&app).await.json();
-    assert_eq!(metrics["signature_failures"], 22);
+    assert_eq!(metrics["signature_failures"], 24);
 }
 
 #[tokio::test]

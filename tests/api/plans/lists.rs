@@ -96,7 +96,7 @@ impl ListOf {
                     Some(cursor) => ask(format!("{sorted}&cursor={cursor}"), None),
                     // Nobody's own.
                     None => {
-                        assert!(scope == "self" && self.path.starts_with("/events/"), "two rows at least")
+                        assert!(scope == "self" && self.path.starts_with("/events/"), "two rows at least");
                     }
                 }
             }

@@ -56,6 +56,9 @@ const ACCEPTED: &[(&str, &[Cost], &[&str])] = &[
     // For operators, newest first. Subjects and what is pending have indexes of their own.
     ("/events/inbox", WALKS_AND_COUNTS, &[NOTHING, "eventType", "from", "state", "to"]),
     ("/events/outbox", WALKS_AND_COUNTS, &[NOTHING, "eventType", "from", "resourceId", "state", "to"]),
+    // Nobody's own: the plan has a walk that is over before it begins.
+    ("/events/inbox", WALKS_AND_COUNTS, &["scope"]),
+    ("/events/outbox", WALKS_AND_COUNTS, &["scope"]),
 ];
 
 /// A list that is not narrowed.
@@ -76,9 +79,14 @@ const REPORTS: &[(&str, &[Cost])] = &[
     ("/reports/activity-stats", &[Cost::Walks, Cost::Scans, Cost::Sorts]),
 ];
 
-/// Statements that read a whole table, and why that is accepted.
-const WHOLE: &[&str] = &[
-    "select user_id from members", // a handful of rows, when the tenant is opened
+/// Other statements that read more than one row needs, by how they begin, and why that is accepted.
+const OTHERS: &[(&str, Cost)] = &[
+    ("select user_id from members", Cost::Scans), // a handful of rows, when the tenant is opened
+    // The relay's, through an index that holds what is still to be delivered and nothing else.
+    ("select (select count(*) from outbox where state = 'pending')", Cost::Walks),
+    ("update outbox set not_before = null where state = 'pending' and event_id = ?1", Cost::Walks),
+    // An operator's: it changes what it reads, or nearly.
+    ("update outbox set state = 'pending'", Cost::Walks),
 ];
 
 /// What is accepted of a list that is narrowed by this.
@@ -224,19 +232,21 @@ async fn no_other_operation_reads_more_than_it_needs() {
     manager.patch(&customer, &json!({"level": "B"})).await.expect(200);
     let merged = json!({"region": "华东", "baseVersion": 2});
     manager.patch(&customer, &merged).await.expect(200);
-    let statements = sent.take();
+    let mut statements = sent.take();
     let directory = world.app.stop().await;
 
+    // Of the list in which an event was looked up: a list, see above.
+    statements.retain(|statement| !statement.contains("from outbox_log"));
     assert!(statements.len() > 40, "too few to be every operation: {}", statements.len());
     let mut file = db_open(directory.path(), "acme").await;
+    let mut unknown = Vec::new();
     for statement in statements {
         let plan = plan(&mut file, &statement).await;
-        let is_accepted = WHOLE.contains(&statement.as_str());
-        assert_eq!(
-            costs(&statement, &plan),
-            is_accepted.then_some(Cost::Scans).into_iter().collect(),
-            "{statement}\n{plan:#?}"
-        );
+        let accepted = OTHERS.iter().filter(|(begin, _)| statement.starts_with(begin)).map(|(_, cost)| *cost);
+        if costs(&statement, &plan) != accepted.collect() {
+            unknown.push(format!("{statement}\n    {plan:#?}"));
+        }
     }
     file.close().await.expect("closed");
+    assert!(unknown.is_empty(), "{} are not accepted:\n{}", unknown.len(), unknown.join("\n"));
 }

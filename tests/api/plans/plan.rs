@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 /// What costs more than the rows that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cost {
-    /// Rows that are not wanted are passed on the way through an index, or through the journal, which lies in its order.
+    /// Rows that are not wanted are passed on the way through an index, or through a log, which lies in its order.
     Walks,
     /// As above, to count the rows that are wanted.
     Counts,
@@ -17,6 +17,9 @@ pub(super) enum Cost {
     /// A table is read from end to end.
     Scans,
 }
+
+/// Tables that lie in the order in which their rows were added, which is the order of their lists.
+const LOGS: [&str; 3] = ["inbox", "journal", "outbox"];
 
 /// The lines of a statement's plan.
 pub(super) async fn plan(connection: &mut SqliteConnection, statement: &str) -> Vec<String> {
@@ -37,7 +40,7 @@ pub(super) fn costs(statement: &str, plan: &[String]) -> BTreeSet<Cost> {
     let cost = |line: &String| {
         if let Some(scan) = line.strip_prefix("SCAN ") {
             let name = scan.split(' ').next().unwrap_or_default();
-            let is_ordered = scan.contains(" INDEX ") || name == "journal";
+            let is_ordered = scan.contains(" INDEX ") || LOGS.contains(&name);
             let is_table =
                 !derived.contains(name) && !scan.contains("VIRTUAL TABLE") && scan != "CONSTANT ROW";
             is_table.then_some(if is_ordered { walks } else { Cost::Scans })
