@@ -61,7 +61,7 @@ async fn no_phone_person_email_free_text_or_token_is_in_a_log_a_metric_or_an_eve
         // Everything there is to be said.
         .env("CRM__LOG__FILTER", "trace")
         .stderr(Stdio::from(File::create(&log).expect("a file")));
-    let cell = Cell::spawn(&mut command);
+    let cell = Cell::spawn_quiet(&mut command, &log).await;
     let claims = json!({"sub": "tester", "tenantId": "acme", "role": "admin", "exp": 4_000_000_000_u64});
     let jwt = token_with(&claims);
     let admin = cell.anonymous().with_token(&jwt).with_tenant("acme");
