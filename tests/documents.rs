@@ -78,6 +78,24 @@ fn the_operations_guide_lists_every_metric() {
 }
 
 #[test]
+fn every_call_of_the_platforms_clients_names_a_test_that_exists() {
+    let rows = rows(&section(&read("docs/API.md"), "## The platform's clients and tools"));
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in &rows {
+        let shown_by = row.last().expect("a column");
+        let mut words = shown_by.split('`').skip(1).step_by(2);
+        let (first, second) = (words.next().expect("a test or a file"), words.next());
+        let (test, file) = match second {
+            Some(file) => (Some(first), file),
+            None if first.contains('/') => (None, first),
+            None => (Some(first), "tests/api/platform.rs"),
+        };
+        let tests = read(file);
+        assert!(test.is_none_or(|test| tests.contains(&format!("fn {test}()"))), "{shown_by}");
+    }
+}
+
+#[test]
 fn links_and_named_files_exist() {
     let mut broken = Vec::new();
     for document in documents() {
@@ -97,7 +115,7 @@ fn links_and_named_files_exist() {
         }
         let words = text.split(|c: char| c.is_whitespace() || "`|()".contains(c));
         for word in words.map(|word| word.trim_end_matches(['.', ',', ':', ';'])) {
-            let is_ours = ["src/", "tests/", "suites/", "config/", ".ci/", ".cargo/"]
+            let is_ours = ["src/", "tests/", "suites/", "config/", "deploy/", ".ci/", ".cargo/"]
                 .iter()
                 .any(|part| word.starts_with(part));
             if is_ours && !word.contains(['<', '*']) && !root().join(word).exists() {

@@ -25,6 +25,7 @@ mod lists;
 mod logs;
 mod opportunities;
 mod plans;
+mod platform;
 mod privacy;
 mod quarantine;
 mod reports;

@@ -111,7 +111,7 @@ async fn which_deal_a_contract_means_is_never_guessed() {
     let several = world.send(&named("1", json!({"customerId": customer, "amountCents": 500}))).await;
     assert_eq!(outcome(&several), ("needs_review", "ambiguous"));
     let [row] = world.inbox("state=needs_review").await.try_into().expect("one row");
-    assert_eq!(row["candidateIds"], format!("{cheap},{dear}"));
+    assert_eq!(row["candidateIds"], json!([cheap, dear]));
     let same_amount = world.send(&named("2", json!({"customerId": customer, "amountCents": 900}))).await;
     assert_eq!(outcome(&same_amount), ("applied", "-"), "the only one over the same amount");
     assert_eq!(world.opportunity(&dear).await["status"], 2);

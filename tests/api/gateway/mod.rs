@@ -1,6 +1,6 @@
 //! Behind the platform's gateway: what passes through it, and what could close it.
 
-mod double;
+pub mod double;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,15 +11,21 @@ use crate::battery::world::World;
 use crate::support::{Client, Setup, TestApp, token, token_with};
 
 /// What a client got through the gateway, its body decoded.
-struct Passed {
-    status: u16,
-    content_type: String,
-    was_gzip: bool,
-    body: Vec<u8>,
+pub struct Passed {
+    pub status: u16,
+    pub content_type: String,
+    pub was_gzip: bool,
+    pub body: Vec<u8>,
+}
+
+impl Passed {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
 }
 
 /// Calls through the gateway; `None` if the body that arrived is not the one that was announced.
-async fn call(
+pub async fn call(
     gateway: &Gateway,
     method: Method,
     path: &str,
