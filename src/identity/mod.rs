@@ -13,7 +13,7 @@
 //! - Claims are read after the signature is proved. The one exception, the issuer, only chooses who is asked.
 //! - The platform's silence is never a yes and never a no: an earlier yes may serve for a while, else
 //!   [`Denied::Unavailable`].
-//! - A key proves nothing once it has left its set ([`jwks`]), and no request waits for a set while it has a usable one.
+//! - A key proves nothing once it has left its set (`jwks`), and no request waits for a set while it has a usable one.
 //! - No token, claim or header value reaches a log line, an error or a `Debug` output; only a principal's own fields
 //!   print.
 //!
