@@ -148,6 +148,7 @@ impl App {
             ids,
             subscribed,
             tally: desk.tally.clone(),
+            body_room: crate::http::BodyRoom::default(),
             metrics,
             ready,
         };

@@ -5,7 +5,7 @@ use std::ops::Add;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone as _};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone as _};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -70,7 +70,8 @@ impl Timestamp {
             text.parse::<NaiveDateTime>().ok().or_else(day)
         };
         Self::parse_rfc3339(text).or_else(|| {
-            let local = local()?;
+            // Years are read with up to six digits; at the ends of the calendar there is no next quarter of an hour.
+            let local = local().filter(|local| (1..=9999).contains(&local.year()))?;
             // Gaps are shorter than a day wherever a zone has them.
             let moment = (0..24 * 4).find_map(|quarters| {
                 zone.from_local_datetime(&(local + TimeDelta::minutes(15 * quarters))).earliest()
@@ -165,6 +166,9 @@ mod tests {
             Some("2018-11-04T03:00:00.000Z")
         );
         assert_eq!(read("22.11.2026", shanghai), None);
+        for beyond in ["+262142-12-31T23:59:59", "-262143-01-01", "10000-01-01", "9999-12-31T23:59:59"] {
+            assert_eq!(read(beyond, chrono_tz::America::New_York), None, "{beyond}");
+        }
     }
 
     #[test]

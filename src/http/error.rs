@@ -409,6 +409,7 @@ impl From<StoreError> for ApiError {
     }
 }
 
-fn overloaded() -> ApiError {
+/// More waits than can be served.
+pub(super) fn overloaded() -> ApiError {
     ApiError::new(Code::RateLimit, Message::Overloaded).retry_after(Duration::from_secs(1))
 }

@@ -2,28 +2,49 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+/// What a body may hold, in values, of which an object counts as [`OBJECT`]: many small values take a hundred times the memory
+/// that their text takes.
+const MOST: usize = 100_000;
+/// What an object counts: the map in it is that much larger than a value.
+const OBJECT: usize = 16;
 
 /// A JSON value without duplicate keys, and without control characters other than tab and newline in its strings
 /// (contract §2). Lone surrogates and invalid UTF-8 are refused by the parser itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StrictJson(pub(super) Value);
 
+/// Why a body is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is no JSON, or not strict.
+    NotStrict,
+    /// It has too many values.
+    TooMuch,
+}
+
 impl StrictJson {
     /// Parses a whole body.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+        let mut left = Some(MOST);
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let parsed = Strict(&mut left).deserialize(&mut deserializer);
+        let parsed = parsed.and_then(|value| deserializer.end().map(|()| Self(value)));
+        parsed.map_err(|_| if left.is_some() { Refused::NotStrict } else { Refused::TooMuch })
     }
 }
 
-impl<'de> Deserialize<'de> for StrictJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+/// Reads a value, with what may come yet; `None` once that was too much.
+struct Strict<'a>(&'a mut Option<usize>);
+
+impl Strict<'_> {
+    fn count<E: de::Error>(&mut self, weight: usize) -> Result<(), E> {
+        *self.0 = self.0.and_then(|left| left.checked_sub(weight));
+        if self.0.is_some() { Ok(()) } else { Err(E::custom("too many values")) }
     }
 }
-
-struct StrictVisitor;
 
 fn clean<E: de::Error>(text: &str) -> Result<(), E> {
     if text.chars().any(|c| c.is_control() && c != '\t' && c != '\n') {
@@ -32,7 +53,16 @@ fn clean<E: de::Error>(text: &str) -> Result<(), E> {
     Ok(())
 }
 
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
+        self.count(1)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,17 +96,18 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(StrictJson(value)) = items.next_element()? {
+        while let Some(value) = items.next_element_seed(Strict(self.0))? {
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        self.count(OBJECT)?;
         let mut object = Map::new();
-        while let Some((key, StrictJson(value))) = entries.next_entry::<String, _>()? {
+        while let Some(key) = entries.next_key::<String>()? {
             clean(&key)?;
-            if object.insert(key, value).is_some() {
+            if object.insert(key, entries.next_value_seed(Strict(self.0))?).is_some() {
                 return Err(de::Error::custom("a duplicate key"));
             }
         }
@@ -116,6 +147,19 @@ mod tests {
         }
         assert!(StrictJson::parse(b"\"\xff\"").is_err());
         assert!(StrictJson::parse("[".repeat(30_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_would_grow_in_memory_is_refused_and_the_largest_import_is_not() {
+        for small in ["1", "{}", "[]", "\"\"", "{\"a\":{}}"] {
+            let many = format!("[{}]", vec![small; 60_000].join(","));
+            let expected = if small.starts_with('{') { Err(Refused::TooMuch) } else { Ok(()) };
+            assert_eq!(StrictJson::parse(many.as_bytes()).map(drop), expected, "{small}");
+        }
+        let row =
+            format!("{{{}}}", (0..30).map(|field| format!("\"{field}\":1")).collect::<Vec<_>>().join(","));
+        let import = format!("{{\"items\":[{}]}}", vec![row; 2000].join(","));
+        StrictJson::parse(import.as_bytes()).expect("2,000 rows of 30 fields");
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(super) enum Message {
     ScopeInvalid,
     BodyNotJson,
     BodyUnreadable,
+    TooManyValues,
     ImportRows,
     RowNotObject,
     HeadersContradict,
@@ -141,6 +142,7 @@ impl Message {
             Self::RowNotObject => pair("该行应为 JSON 对象", "The row must be a JSON object."),
             Self::BodyNotJson => pair("请求体不是有效的 JSON", "The body is not valid JSON."),
             Self::BodyUnreadable => pair("请求体读取失败", "The body could not be read."),
+            Self::TooManyValues => pair("请求体包含的数据项过多", "The body holds too many values."),
             Self::HeadersContradict => pair("请求头互相矛盾", "The headers contradict each other."),
             Self::MediaType => pair(
                 "请求体必须是 application/json（UTF-8）",

@@ -5,6 +5,7 @@
 
 mod audit_logs;
 mod body;
+mod bytes;
 mod conditions;
 mod contacts;
 mod customers;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use salvo::{Router, Service};
 use serde_json::Value;
 
+pub use self::bytes::BodyRoom;
 use self::protected::Protected;
 use self::router::RouterExt as _;
 use self::signature::Signed;

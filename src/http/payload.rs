@@ -1,13 +1,13 @@
 //! What a writing request must bring along: media type, size, request id, JSON (contract §2, in the order of its checks).
 
-use futures_util::StreamExt as _;
-use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use salvo::http::header::CONTENT_TYPE;
 use salvo::http::{Method, Request, Response};
 use salvo::{Depot, FlowCtrl, Handler, Writer as _, async_trait};
 use sha2::{Digest as _, Sha256};
 
+use super::bytes;
 use super::error::{ApiError, ApiResult, Code};
-use super::json::StrictJson;
+use super::json::{Refused, StrictJson};
 use super::messages::Message;
 use super::trace::Key;
 use crate::tenancy::IdempotencyKey;
@@ -66,7 +66,7 @@ impl Handler for Payload {
         response: &mut Response,
         ctrl: &mut FlowCtrl,
     ) {
-        match self.read(request).await {
+        match self.read(request, depot).await {
             Ok((body, key)) => {
                 if let Some(body) = body {
                     depot.insert_typed(body);
@@ -85,21 +85,25 @@ impl Handler for Payload {
 }
 
 impl Payload {
-    async fn read(self, request: &mut Request) -> ApiResult<(Option<JsonBody>, Option<RequestKey>)> {
+    async fn read(
+        self,
+        request: &mut Request,
+        depot: &mut Depot,
+    ) -> ApiResult<(Option<JsonBody>, Option<RequestKey>)> {
         let deletes = match *request.method() {
             Method::POST | Method::PUT | Method::PATCH => false,
             Method::DELETE => true,
             _ => return Ok((None, None)),
         };
         let bytes = if self.is_action || deletes {
-            let bytes = read_bytes(request, self.max_size).await?;
+            let bytes = bytes::read(request, depot, self.max_size).await?;
             if !bytes.is_empty() {
                 check_media_type(request, self.media_types)?;
             }
             bytes
         } else {
             check_media_type(request, self.media_types)?;
-            read_bytes(request, self.max_size).await?
+            bytes::read(request, depot, self.max_size).await?
         };
         let id = match Key::of(request.headers()) {
             Key::Valid(id) => Some(id.to_owned()),
@@ -117,31 +121,14 @@ impl Payload {
             bytes => Some(bytes),
         };
         let body = body.map(StrictJson::parse).transpose();
-        let body = body.map_err(|_| ApiError::bad_request(Message::BodyNotJson))?.map(JsonBody);
+        let body = body.map_err(|refused| match refused {
+            Refused::NotStrict => ApiError::bad_request(Message::BodyNotJson),
+            Refused::TooMuch => ApiError::bad_request(Message::TooManyValues),
+        })?;
+        let body = body.map(JsonBody);
         let key = id.map(|id| request_key(request, &id, body.as_ref()));
         Ok((body, key))
     }
-}
-
-/// The body, if it has at most `max_size` bytes.
-pub(super) async fn read_bytes(request: &mut Request, max_size: usize) -> ApiResult<Vec<u8>> {
-    let too_large = || ApiError::new(Code::PayloadTooLarge, Message::TooLarge);
-    let declared =
-        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > max_size as u64) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    while let Some(frame) = request.body_mut().next().await {
-        let frame = frame.map_err(|_| ApiError::bad_request(Message::BodyUnreadable))?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > max_size {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(data);
-        }
-    }
-    Ok(bytes)
 }
 
 /// `application/json`, on PATCH also `application/merge-patch+json`, or one of the others; in UTF-8.

@@ -4,9 +4,10 @@ use percent_encoding::percent_decode_str;
 use salvo::http::{HeaderMap, ReqBody, Request, Response};
 use salvo::{Depot, FlowCtrl, Handler, Writer as _, async_trait};
 
+use super::bytes;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
-use super::payload::{self, Payload};
+use super::payload::Payload;
 use super::state::State;
 use crate::identity::{BadSignature, Signature, SignedRequest};
 
@@ -36,8 +37,8 @@ impl Handler for Signed {
     }
 }
 
-async fn check(request: &mut Request, depot: &Depot) -> ApiResult<()> {
-    let state = State::of(depot)?;
+async fn check(request: &mut Request, depot: &mut Depot) -> ApiResult<()> {
+    let state = State::of(depot)?.clone();
     // Routes have this hoop only where there is a gateway: a misplaced one fails closed.
     let Some(gateway) = state.identity.gateway() else { return Err(ApiError::internal()) };
     let refuse = |BadSignature(reason)| {
@@ -49,7 +50,7 @@ async fn check(request: &mut Request, depot: &Depot) -> ApiResult<()> {
     let mac = one(request.headers(), "x-signature").map_err(refuse)?;
     let signature = Signature::read(mac, time, state.clock.now()).map_err(refuse)?;
     // One that is larger than any route takes is refused whoever sent it.
-    let body = payload::read_bytes(request, Payload::LARGEST).await?;
+    let body = bytes::read(request, depot, Payload::LARGEST).await?;
     let headers = request.headers();
     let value = |name| one(headers, name).map(Option::unwrap_or_default).map_err(refuse);
     let signed = SignedRequest {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use salvo::Depot;
 
+use super::bytes::BodyRoom;
 use super::error::{ApiError, ApiResult};
 use crate::config;
 use crate::domain::{Clock, IdSource, Masking, ReceivedKind};
@@ -32,6 +33,8 @@ pub struct State {
     pub subscribed: Vec<ReceivedKind>,
     /// What has been done with events.
     pub tally: Arc<Tally>,
+    /// Room for what is being received.
+    pub body_room: BodyRoom,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the cell takes new work: off while it drains.

@@ -128,7 +128,11 @@ impl Identity {
             }
         }
         match &self.platform {
-            Some(platform) => platform.ask(token, digest).await,
+            Some(platform) => match platform.ask(token, digest).await {
+                // Its no says nothing of a token whose keys cannot be had now.
+                Err(Denied::Invalid) => Err(otherwise),
+                answer => answer,
+            },
             None => Err(otherwise),
         }
     }

@@ -86,7 +86,9 @@ impl Header {
             Some(_) => return Err("kid"),
         };
         // Other types (an ID token, a DPoP proof) are not for access, even if the same key signs them.
-        let access = |typ: &str| ["JWT", "at+jwt"].iter().any(|ours| typ.eq_ignore_ascii_case(ours));
+        let access = |typ: &str| {
+            ["JWT", "at+jwt", "application/at+jwt"].iter().any(|ours| typ.eq_ignore_ascii_case(ours))
+        };
         let typ = header.get("typ").is_some_and(|typ| !typ.as_str().is_some_and(access));
         // `crit` names extensions that must be understood; none is.
         let crit = header.get("crit").is_some();

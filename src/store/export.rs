@@ -50,13 +50,12 @@ pub async fn each<F: Exported>(
 ) -> Result<ControlFlow<()>, StoreError> {
     let scope = db.scope().clone();
     let list = F::list();
-    let mut query = list.ordered(&scope, order, None, &|filters: &mut Filters<'_>| filter.narrow(filters));
-    if let Some(Window { offset, limit }) = window {
-        query.push(" limit ").push_bind(limit).push(" offset ").push_bind(offset);
-    }
+    let window = window.map_or((-1, 0), |Window { offset, limit }| (limit, offset));
+    let narrow = |filters: &mut Filters<'_>| filter.narrow(filters);
+    let mut query = list.all(&scope, order, window, &narrow);
     let mut found = query.build().fetch(&mut *db);
     while let Some(row) = found.try_next().await? {
-        let record = (list.read)(&row, order.len())?;
+        let record = (list.read)(&row, 0)?;
         if rows.take(record).await.is_break() {
             return Ok(ControlFlow::Break(()));
         }

@@ -110,11 +110,27 @@ impl<T> List<T> {
             }
             None => push_hint(&mut query, order),
         }
-        query.push(" order by ");
-        for order in order {
-            query.push(order.key.column()).push(direction(order.descending)).push(", ");
-        }
-        query.push("id").push(direction(id_descends(order)));
+        push_order(&mut query, order);
+        query
+    }
+
+    /// The statement of all rows in their order, or of `limit` after `offset` others: just the row. However many there are,
+    /// only where they are is sorted, because the sorter works in memory.
+    pub(super) fn all<K: SortKey>(
+        &self,
+        scope: &Scope,
+        order: &[Order<K>],
+        (limit, offset): (i64, i64),
+        filter: &impl Fn(&mut Filters<'_>),
+    ) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("select json_array(");
+        query.push(self.columns).push(") from (select rowid as place");
+        self.push_rows(&mut query, scope, filter);
+        push_hint(&mut query, order);
+        push_order(&mut query, order);
+        // The limit also keeps SQLite from making one statement of both, which would sort the rows.
+        query.push(" limit ").push_bind(limit).push(" offset ").push_bind(offset);
+        query.push(") cross join ").push(self.table).push(" on rowid = place");
         query
     }
 
@@ -233,6 +249,14 @@ impl Filters<'_> {
             self.and(condition, moment.millis());
         }
     }
+}
+
+fn push_order<K: SortKey>(query: &mut QueryBuilder<Sqlite>, order: &[Order<K>]) {
+    query.push(" order by ");
+    for order in order {
+        query.push(order.key.column()).push(direction(order.descending)).push(", ");
+    }
+    query.push("id").push(direction(id_descends(order)));
 }
 
 /// A condition on the first key that always holds. Ordered by several keys and without one, SQLite sorts the whole table

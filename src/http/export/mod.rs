@@ -7,6 +7,7 @@ mod rows;
 use std::marker::PhantomData;
 
 use chrono::DateTime;
+use futures_util::StreamExt as _;
 use salvo::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use salvo::http::{HeaderValue, Request, ResBody, Response, StatusCode};
 use salvo::{Depot, Router, Writer, async_trait};
@@ -115,7 +116,7 @@ pub(super) async fn export<F: Export>(
     let window = is_page.then_some(Window { offset, limit: i64::from(size) });
     let (pieces, received) = body();
     let view = ctx.view();
-    let made = match format {
+    let mut making = match format {
         Format::Csv => {
             let mut csv = Csv::new::<F>(view, pieces).map_err(|_| ApiError::internal())?;
             let unit = async move |db: &mut Read| {
@@ -140,10 +141,14 @@ pub(super) async fn export<F: Export>(
         }
     };
     match received.first().await {
-        Some(body) => Ok(Exporting { format, file: file_name::<F>(ctx), body, resource: PhantomData }),
-        None => match made.await {
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(())) | Err(_) => Err(ApiError::internal()),
+        Some(body) => {
+            // Whoever drops the body ends what makes it.
+            let body = body.inspect(move |_| _ = &making).boxed();
+            Ok(Exporting { format, file: file_name::<F>(ctx), body, resource: PhantomData })
+        }
+        None => match making.join_next().await {
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Ok(Ok(())) | Err(_)) | None => Err(ApiError::internal()),
         },
     }
 }

@@ -11,7 +11,7 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::http::{HeaderMap, Method, Request, Response};
 use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 use salvo_oapi::{Components, EndpointArgRegister, Operation, ParameterIn, SecurityRequirement};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::field::display;
 use tracing::{Instrument as _, Span};
 
@@ -269,9 +269,9 @@ impl TenantCtx {
         Ok(db.read_aside(LongRead::Report, self.admitted.scope.clone(), unit).await?)
     }
 
-    /// Starts a unit that hands very many rows on to somebody who takes them at their own pace; nobody else waits for it. A
-    /// tenant that does not exist reads as an empty one.
-    pub(super) async fn export<F>(&self, unit: F) -> ApiResult<JoinHandle<Result<(), StoreError>>>
+    /// Starts a unit that hands very many rows on to somebody who takes them at their own pace; nobody else waits for it. It
+    /// ends when what is returned is dropped. A tenant that does not exist reads as an empty one.
+    pub(super) async fn export<F>(&self, unit: F) -> ApiResult<JoinSet<Result<(), StoreError>>>
     where
         F: AsyncFnOnce(&mut Read) -> Result<(), StoreError> + for<'a> Unit<'a, Read, ()> + Send + 'static,
     {
@@ -282,7 +282,9 @@ impl TenantCtx {
                 tracing::warn!(error = error as &dyn std::error::Error, "an export was not finished");
             })
         };
-        Ok(tokio::spawn(made.in_current_span()))
+        let mut making = JoinSet::new();
+        making.spawn(made.in_current_span());
+        Ok(making)
     }
 
     /// Reads one record by its id: together with others that are asked for, unless the caller is confined to their own.

@@ -196,6 +196,12 @@ impl Desk {
             Said::Document(text, print) => Some((KeySet::parse(&text)?, print)),
         };
         let mut state = self.write();
+        if new.as_ref().is_some_and(|(set, _)| set.keys.is_empty()) {
+            // The issuer has taken its keys back, which must count at once. Should it be a slip, nobody is logged out
+            // by it: without a set nobody can say whether a token is good.
+            state.held = None;
+            return Err(Failure("no key that could prove a token"));
+        }
         if let Some((set, print)) = new {
             tracing::info!(setting = self.setting, keys = set.keys.len(), "a new key set is in use");
             state.held = Some(Held { set: Arc::new(set), print, at });

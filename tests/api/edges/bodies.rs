@@ -1,9 +1,12 @@
 //! Bodies: media types, sizes, framing, and what counts as JSON (contract §2).
 
-use reqwest::Method;
-use serde_json::json;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
-use crate::support::{TestApp, Wire};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Client, TestApp, Wire, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -117,6 +120,62 @@ async fn an_endless_body_is_cut_off_at_the_limit() {
     let answer = request.chunked(body_of(20 * MIB, "A")).send().await;
 
     answer.expect_error(413, "PAYLOAD_TOO_LARGE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_share_what_room_there_is_and_small_ones_need_none() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    // Nine bodies that take more than 64 MiB together, and do not come to an end.
+    let (head, address) = (begin(&client, "/customers/import", 8 * MIB), app.address().to_owned());
+    let nine = tokio::task::spawn_blocking(move || {
+        let mut streams: Vec<_> = (0..9).map(|_| TcpStream::connect(&address).expect("connected")).collect();
+        for stream in &mut streams {
+            stream.write_all(head.as_bytes()).expect("taken");
+            stream.write_all(&vec![b' '; 8 * MIB - 60_000]).expect("taken");
+            stream.set_nonblocking(true).expect("set");
+        }
+        streams
+    });
+    let mut nine = nine.await.expect("no panic");
+    eventually("one has no room", async || {
+        nine.iter_mut().any(|stream| {
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).is_ok() && &status == b"HTTP/1.1 429"
+        })
+    })
+    .await;
+    client.create_customer("A").await;
+
+    drop(nine);
+    let import = format!(r#"{{"items":[{{"name":"{}"}}]}}"#, "x".repeat(7 * MIB));
+    eventually("there is room again", async || {
+        client.send(Method::POST, "/customers/import", Some(import.clone())).await.status == 202
+    })
+    .await;
+}
+
+/// The head of a request whose body has this length.
+fn begin(client: &Client, path: &str, length: usize) -> String {
+    let headers: String =
+        client.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: crm\r\n{headers}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_body_of_very_many_small_values_is_refused() {
+    let app = TestApp::start().await;
+    let client = app.tenant("acme");
+    for (path, body) in [
+        ("/customers/import", format!(r#"{{"items":[{}]}}"#, vec!["{\"a\":1}"; 100_000].join(","))),
+        ("/customers", format!(r#"{{"name":"A","x":[{}]}}"#, vec!["1"; 200_000].join(","))),
+    ] {
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        let refused = client.post(&format!("{path}?lang=en"), &body).await.expect_error(400, "BAD_REQUEST");
+        assert_eq!(refused.json()["message"], "The body holds too many values.");
+    }
 }
 
 #[tokio::test]

@@ -144,6 +144,34 @@ async fn an_outage_logs_nobody_out_and_slows_nobody_down() {
 }
 
 #[tokio::test]
+async fn a_set_without_keys_counts_at_once_and_logs_nobody_out() {
+    let upstream = Upstream::start(|_| answer(200, &set(&["old"]))).await;
+    let setup = at(&upstream).with("CRM__AUTH__JWKS_MIN_PAUSE", "0s").with("CRM__AUTH__JWKS_MAX_AGE", "1ms");
+    let app = setup.start().await;
+    let token = signed(Some("old"));
+    ask(&app, &token).await.expect(200);
+    for none in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AQAB","kid":"old"}]}"#] {
+        upstream.now(move |_| answer(200, none));
+        eventually("its keys are taken back", async || ask(&app, &token).await.status != 200).await;
+        assert_unavailable(ask(&app, &token).await);
+        upstream.now(|_| answer(200, &set(&["old"])));
+        eventually("there are keys again", async || ask(&app, &token).await.status == 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_key_may_be_new_is_503_also_where_the_platform_does_not_know_it() {
+    let issuer = Upstream::start(|_| answer(200, &set(&["old"]))).await;
+    let platform = Upstream::start(|_| answer(401, "{}")).await;
+    let setup = at(&issuer).with("CRM__AUTH__JWKS_MIN_PAUSE", "0s");
+    let app = setup.with("PLATFORM_AUTH_URL", &platform.url).start().await;
+    assert_unauthorized(ask(&app, &signed(Some("theirs"))).await);
+    issuer.now(|_| answer(500, ""));
+    assert_unavailable(ask(&app, &signed(Some("new"))).await);
+    assert_unauthorized(ask(&app, "opaque").await);
+}
+
+#[tokio::test]
 async fn a_token_of_no_key_of_the_set_is_the_platforms() {
     let issuer = Upstream::start(|_| answer(200, &set(&["old"]))).await;
     let platform = Upstream::start(|_| yes("li.lei")).await;

@@ -203,7 +203,11 @@ async fn an_export_reads_its_rows_in_the_order_of_an_index() {
         let plan = plan(&mut file, &statement).await;
         let costs = costs(&statement, &plan);
         assert!(costs.is_subset(&accepted), "{statement}\n{plan:#?}");
-        exports += usize::from(!statement.contains("limit"));
+        if statement.contains(" as place ") {
+            // What may be sorted is where the rows are, never the rows: those are as many as there are.
+            assert!(plan[0].starts_with("CO-ROUTINE"), "{statement}\n{plan:#?}");
+            exports += 1;
+        }
     }
     file.close().await.expect("closed");
     assert!(exports > 40, "too few to be every export: {exports}");

@@ -44,6 +44,11 @@ impl Client {
         self.with("X-Tenant-Id", tenant)
     }
 
+    /// The headers that it sends with every request.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     /// Sends this header with every request, in place of an earlier one of that name; an empty value sends none.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
