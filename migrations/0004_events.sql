@@ -6,6 +6,7 @@ alter table outbox add column not_before integer; -- when it is offered again; n
 alter table outbox add column failure text;       -- why it was refused last: a word
 -- Written when no cell delivered events: whoever wants them sent replays them.
 update outbox set state = 'unpublished' where state = 'pending';
+create index outbox_at_rest on outbox (seq) where state <> 'pending'; -- to forget the oldest of them
 create index outbox_refused on outbox (not_before) where not_before is not null;
 create view outbox_log as
     select event_id as id, seq, at, type, record_id, trace_id, state, attempts, not_before, failure from outbox;

@@ -109,8 +109,7 @@ impl App {
             time_zone: api.time_zone,
             tally: Arc::default(),
         };
-        let poller =
-            Poller::new(&events, map.clone(), desk.tally.clone(), tenants.default_id.clone(), api.time_zone)?;
+        let poller = Poller::new(&events, desk.clone(), tenants.default_id.clone())?;
         let registration = Registration::new(&governance)?;
         let metrics = Metrics::new(readings(&map, &desk.tally, &clock, capacity));
         let address = SocketAddr::new(host, server.port);

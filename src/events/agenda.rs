@@ -36,6 +36,18 @@ impl Agenda {
         Some(tenant)
     }
 
+    /// Takes the tenant that waits the longest, whenever its turn would come.
+    pub(super) fn take_first(&mut self) -> Option<TenantId> {
+        self.take(self.next()?)
+    }
+
+    /// The tenant has no turn any more.
+    pub(super) fn remove(&mut self, tenant: &TenantId) {
+        if let Some(at) = self.at.remove(tenant) {
+            self.turns.remove(&(at, tenant.clone()));
+        }
+    }
+
     /// When the next turn comes.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.turns.first().map(|(at, _)| *at)
@@ -61,5 +73,12 @@ mod tests {
         assert_eq!(agenda.take(at(25)), Some(tenant("b")));
         assert_eq!(agenda.take(at(25)), Some(tenant("a")));
         assert_eq!((agenda.take(at(99)), agenda.next()), (None, None));
+
+        agenda.add(tenant("a"), at(50));
+        agenda.add(tenant("b"), at(40));
+        agenda.add(tenant("c"), at(60));
+        agenda.remove(&tenant("a"));
+        assert_eq!((agenda.take_first(), agenda.take_first()), (Some(tenant("b")), Some(tenant("c"))));
+        assert_eq!(agenda.take_first(), None);
     }
 }

@@ -1,8 +1,11 @@
 //! What is known of the bus: whether it takes events at all, and when to ask it again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::domain::TenantId;
 
 /// After the first failure the bus is left alone for this long, then twice as long each time, up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -11,12 +14,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const REFUSALS: u32 = 10;
 /// A bus that fails this often, without taking an event in between, is down. One that fails now and then is not.
 const STRIKES: u32 = 3;
+/// That the bus is down is believed when so many tenants have met it: until then, one that has not may try at once. It may be
+/// the events of a single tenant that the bus cannot stand.
+const WITNESSES: usize = 3;
 
 /// Whether the bus can be reached.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     refusals: u32,
     strikes: u32,
+    /// Whose events it failed to take since it last took one.
+    met_by: HashSet<TenantId>,
     down: Option<Down>,
 }
 
@@ -51,6 +59,12 @@ impl Health {
         }
     }
 
+    /// Whether this tenant may try although the bus is down.
+    pub(super) fn doubts(&self, tenant: &TenantId) -> bool {
+        let is_quiet = self.down.as_ref().is_some_and(|down| !down.probing);
+        is_quiet && self.met_by.len() < WITNESSES && !self.met_by.contains(tenant)
+    }
+
     /// A probe is under way.
     pub(super) fn probe(&mut self) {
         if let Some(down) = &mut self.down {
@@ -79,15 +93,17 @@ impl Health {
         self.refusals >= REFUSALS
     }
 
-    /// The bus failed to take an event. `spread`: a number from 0 to 1 that keeps many cells from asking at once. Says
-    /// whether it is down now.
+    /// The bus failed to take an event of this tenant. `spread`: a number from 0 to 1 that keeps many cells from asking at
+    /// once. Says whether it is down now.
     pub(super) fn failed(
         &mut self,
+        tenant: &TenantId,
         reason: &'static str,
         retry_after: Option<Duration>,
         spread: f64,
         now: Instant,
     ) -> bool {
+        self.met_by.insert(tenant.clone());
         let failures = match &self.down {
             // Others that were under way when it went down say nothing new.
             Some(down) if !down.probing => return true,
@@ -118,6 +134,29 @@ pub(super) fn pause(first: Duration, failures: u32, spread: f64) -> Duration {
 mod tests {
     use super::*;
 
+    fn tenant(id: &str) -> TenantId {
+        id.parse().expect("a tenant id")
+    }
+
+    #[test]
+    fn an_outage_that_one_tenant_met_is_doubted_by_the_next_ones() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        assert!(!health.doubts(&tenant("b")), "the bus is not down");
+        for _ in 0..STRIKES {
+            health.failed(&tenant("a"), "timeout", None, 0.5, now);
+        }
+        assert!(!health.doubts(&tenant("a")) && health.doubts(&tenant("b")));
+        health.probe();
+        assert!(!health.doubts(&tenant("b")), "one at a time");
+        health.failed(&tenant("b"), "timeout", None, 0.5, now);
+        assert!(health.doubts(&tenant("c")));
+        health.probe();
+        health.failed(&tenant("c"), "timeout", None, 0.5, now);
+        assert!(!health.doubts(&tenant("d")), "three tenants have met it");
+        health.succeeded();
+        assert_eq!(health.permission(now), Permission::Free);
+    }
+
     #[test]
     fn pauses_double_from_a_second_to_five_minutes() {
         let pauses = |spread| (0..12).map(move |failures| pause(FIRST_PAUSE, failures, spread).as_millis());
@@ -131,18 +170,18 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_decides_whether_an_outage_is_over() {
         let (mut health, now) = (Health::default(), Instant::now());
-        assert!(!health.failed("timeout", None, 0.5, now));
-        assert!(!health.failed("timeout", None, 0.5, now));
+        assert!(!health.failed(&tenant("a"), "timeout", None, 0.5, now));
+        assert!(!health.failed(&tenant("a"), "timeout", None, 0.5, now));
         assert_eq!(health.permission(now), Permission::Free);
-        assert!(health.failed("timeout", None, 0.5, now));
-        assert!(health.failed("timeout", None, 0.5, now)); // a straggler
+        assert!(health.failed(&tenant("a"), "timeout", None, 0.5, now));
+        assert!(health.failed(&tenant("a"), "timeout", None, 0.5, now)); // a straggler
         let until = now + FIRST_PAUSE;
         assert_eq!(health.permission(now), Permission::Wait(until));
         assert_eq!(health.permission(until), Permission::Probe);
 
         health.probe();
         assert_eq!(health.permission(until), Permission::AwaitProbe);
-        assert!(health.failed("timeout", None, 0.5, until));
+        assert!(health.failed(&tenant("a"), "timeout", None, 0.5, until));
         assert_eq!(health.permission(until), Permission::Wait(until + 2 * FIRST_PAUSE));
 
         health.probe();
@@ -156,7 +195,7 @@ mod tests {
     #[test]
     fn a_bus_that_asks_to_be_left_alone_is() {
         let (mut health, now) = (Health::default(), Instant::now());
-        assert!(health.failed("too many requests", Some(Duration::from_secs(60)), 0.5, now));
+        assert!(health.failed(&tenant("a"), "too many requests", Some(Duration::from_secs(60)), 0.5, now));
         assert_eq!(health.permission(now), Permission::Wait(now + Duration::from_secs(60)));
     }
 
@@ -164,8 +203,8 @@ mod tests {
     fn a_bus_that_fails_now_and_then_is_not_down() {
         let (mut health, now) = (Health::default(), Instant::now());
         for _ in 0..20 {
-            assert!(!health.failed("timeout", None, 0.5, now));
-            assert!(!health.failed("timeout", None, 0.5, now));
+            assert!(!health.failed(&tenant("a"), "timeout", None, 0.5, now));
+            assert!(!health.failed(&tenant("a"), "timeout", None, 0.5, now));
             health.succeeded();
         }
         assert_eq!(health.permission(now), Permission::Free);

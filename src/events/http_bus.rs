@@ -83,8 +83,8 @@ async fn understand(response: Response) -> Delivery {
     match response.status() {
         StatusCode::OK | StatusCode::ACCEPTED => match upstream::body(response, MAX_BODY_BYTES).await {
             Ok(body) if is_dead(&body) => Delivery::Refused("dlq"),
-            Ok(_) => Delivery::Accepted,
-            Err(failure) => outage(failure.0),
+            // One that breaks off or has no end does not take the yes back.
+            Ok(_) | Err(_) => Delivery::Accepted,
         },
         StatusCode::BAD_REQUEST => Delivery::Refused("400"),
         StatusCode::CONFLICT => Delivery::Refused("409"),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use moka::sync::Cache;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
@@ -19,17 +18,19 @@ use tokio::time::{Instant, sleep};
 
 use super::health::pause;
 use super::http_bus::{PATH, authorization};
-use super::relay::Tally;
+use super::turn::Desk;
 use crate::config::{BusTarget, Events};
 use crate::domain::{ReceivedEvent, ReceivedKind, TenantId};
 use crate::flows::inbox;
-use crate::tenancy::{Actor, Tenants};
+use crate::tenancy::{Actor, StoreError, TenantDb};
 use crate::upstream;
 
 /// Events that the bus gives at once at most.
 const PAGE: usize = 100;
 /// How far back it is asked each time, in seconds: its clock stamps events before they can be read.
 const OVERLAP: f64 = 10.0;
+/// How far its clock may be ahead of ours, in seconds.
+const AHEAD: f64 = 60.0;
 /// No more of an answer is read.
 const MAX_BODY_BYTES: usize = 8 << 20;
 /// Ids that are known again without looking into a tenant's file.
@@ -37,18 +38,16 @@ const KNOWN_IDS: u64 = 10_000;
 /// An event whose tenant cannot be had is tried for so long.
 const TRY_FOR: Duration = Duration::from_secs(3600);
 
-/// What the poller works with.
+/// Fetches events, and what it needs for that.
 #[derive(Debug)]
 pub struct Poller {
-    tenants: Arc<Tenants>,
-    tally: Arc<Tally>,
+    desk: Desk,
     client: Client,
     url: Url,
     authorization: Option<HeaderValue>,
     every: Duration,
     kinds: Vec<ReceivedKind>,
     default_tenant: TenantId,
-    time_zone: Tz,
 }
 
 impl Poller {
@@ -56,28 +55,20 @@ impl Poller {
     ///
     /// # Errors
     /// It cannot be had, and what to do about it.
-    pub fn new(
-        settings: &Events,
-        tenants: Arc<Tenants>,
-        tally: Arc<Tally>,
-        default_tenant: TenantId,
-        time_zone: Tz,
-    ) -> anyhow::Result<Option<Self>> {
+    pub fn new(settings: &Events, desk: Desk, default_tenant: TenantId) -> anyhow::Result<Option<Self>> {
         let target = settings.target().map(BusTarget::parse);
         let (false, Some(Ok(BusTarget::Http(base)))) = (settings.poll_every.is_zero(), target) else {
             return Ok(None);
         };
         let setting = if settings.bus_url.is_some() { "EVENT_BUS_URL" } else { "GATEWAY_URL" };
         Ok(Some(Self {
-            tenants,
-            tally,
+            desk,
             client: upstream::client(setting, &base, settings.bus_timeout)?,
             url: upstream::below(&base, PATH),
             authorization: authorization(settings.token()),
             every: settings.poll_every,
             kinds: settings.subscribed().filter_map(ReceivedKind::from_word).collect(),
             default_tenant,
-            time_zone,
         }))
     }
 
@@ -96,11 +87,15 @@ impl Poller {
     }
 
     async fn poll(self: Arc<Self>, topic: &'static str) {
-        let mut reading = Reading {
-            cursor: self.tenants.bus_cursor(topic).await,
-            known: Cache::new(KNOWN_IDS),
-            failing: HashMap::new(),
-        };
+        let mut cursor = self.desk.tenants.bus_cursor(topic).await;
+        if cursor > self.latest() {
+            tracing::warn!(
+                topic,
+                "the bus was read up to a moment in the future; it is read again from the start"
+            );
+            cursor = 0.0;
+        }
+        let mut reading = Reading { cursor, known: Cache::new(KNOWN_IDS), failing: HashMap::new() };
         let mut failures = 0;
         loop {
             match self.fetch(topic, reading.cursor - OVERLAP).await {
@@ -110,11 +105,11 @@ impl Poller {
                     let before = reading.cursor;
                     self.take_in(&mut reading, entries).await;
                     if reading.cursor > before {
-                        self.tenants.set_bus_cursor(topic, reading.cursor).await;
+                        self.desk.tenants.set_bus_cursor(topic, reading.cursor).await;
                     }
                     if is_full {
                         // What came between may have been pushed out.
-                        self.tally.gaps.fetch_add(1, Ordering::Relaxed);
+                        self.desk.tally.gaps.fetch_add(1, Ordering::Relaxed);
                         tracing::warn!(
                             topic,
                             "the bus had more events than it gives at once: some may be lost"
@@ -146,8 +141,9 @@ impl Poller {
             return Err("status");
         }
         let body = upstream::body(response, MAX_BODY_BYTES).await.map_err(|failure| failure.0)?;
-        match serde_json::from_slice(&body).map(|mut body: Value| body["data"].take()) {
-            Ok(Value::Array(entries)) => Ok(entries),
+        let mut body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match body.get_mut("data").map(Value::take) {
+            Some(Value::Array(entries)) => Ok(entries),
             _ => Err("not a list of events"),
         }
     }
@@ -158,10 +154,12 @@ impl Poller {
         let mut entries: Vec<(f64, Value)> =
             entries.into_iter().map(|entry| (entry["ts"].as_f64().unwrap_or(0.0), entry)).collect();
         entries.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let mut last = reading.cursor;
+        let (mut last, latest) = (reading.cursor, self.latest());
         let mut of_tenants: BTreeMap<TenantId, Vec<(f64, ReceivedEvent)>> = BTreeMap::new();
         for (ts, entry) in entries {
-            last = last.max(ts);
+            if ts <= latest {
+                last = last.max(ts);
+            }
             let Ok(event) = ReceivedEvent::read(entry) else { continue };
             let is_wanted =
                 ReceivedKind::from_word(&event.kind).is_some_and(|kind| self.kinds.contains(&kind));
@@ -189,6 +187,10 @@ impl Poller {
                     last = last.min(first);
                 } else {
                     tracing::error!(tenant_id = %tenant, events = events.len(), "received events were given up");
+                    reading.failing.remove(&tenant);
+                    for (_, event) in &events {
+                        reading.known.insert(event.event_id.clone(), ());
+                    }
                 }
             }
         }
@@ -197,7 +199,7 @@ impl Poller {
 
     /// Gives a tenant its events. Says whether they need not be given again.
     async fn give(&self, tenant: &TenantId, events: &[(f64, ReceivedEvent)]) -> bool {
-        let db = match self.tenants.visit(tenant).await {
+        let db = match self.desk.tenants.visit(tenant).await {
             Ok(Some(db)) => db,
             // Nobody creates a tenant by an event.
             Ok(None) => return true,
@@ -207,7 +209,28 @@ impl Poller {
             }
         };
         let events: Vec<_> = events.iter().map(|(_, event)| event.clone()).collect();
-        let (zone, count) = (self.time_zone, events.len() as u64);
+        let mut given = self.write(&db, events.clone()).await;
+        if given.as_ref().is_err_and(|error| !error.is_temporary()) {
+            // One of them is at fault: the others need not suffer.
+            given = Ok(());
+            for event in events {
+                if let Err(error) = self.write(&db, vec![event]).await {
+                    given = Err(error);
+                }
+            }
+        }
+        self.desk.tenants.event_work().nudge(tenant);
+        match given {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "events cannot be given to a tenant now");
+                false
+            }
+        }
+    }
+
+    async fn write(&self, db: &TenantDb, events: Vec<ReceivedEvent>) -> Result<(), StoreError> {
+        let (zone, count) = (self.desk.time_zone, events.len() as u64);
         let actor = Actor { user: "event-bus".into(), ..Actor::default() };
         let given = db.write(actor, None, async move |tx| {
             for event in events {
@@ -215,17 +238,16 @@ impl Poller {
             }
             Ok(())
         });
-        match given.await {
-            Ok(_) => {
-                self.tally.received.fetch_add(count, Ordering::Relaxed);
-                self.tenants.event_work().nudge(tenant);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "events cannot be given to a tenant now");
-                false
-            }
-        }
+        given.await?;
+        self.desk.tally.received.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The latest `ts` that may be believed. A single one of the future would hide all that comes until then.
+    fn latest(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds have fewer than 53 bits")]
+        let now = self.desk.clock.now().millis() as f64 / 1000.0;
+        now + AHEAD
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -67,7 +67,8 @@ impl Relay {
         let scheduler = Scheduler {
             desk,
             agenda: Agenda::default(),
-            held: HashSet::new(),
+            held: Agenda::default(),
+            stopping: Arc::default(),
             running: HashMap::new(),
             turns: JoinSet::new(),
             failures: HashMap::new(),
@@ -90,14 +91,14 @@ impl Relay {
 }
 
 /// Finds what waits in the tenants' files: first in those that had something when the last process stopped. Without a bus
-/// only those, since nobody is to be told of events; what came in and could not be applied yet is among them.
+/// only those, if they are known: nobody is to be told of events, and what came in and could not be applied yet is among them.
 async fn sweep(desk: Desk) {
     let work = desk.tenants.event_work().clone();
     let saved = desk.tenants.saved_event_work().await;
     let mut unread = Vec::new();
-    let others = if work.publishes() { desk.tenants.all() } else { Vec::new() };
+    let others = if work.publishes() || saved.is_none() { desk.tenants.all() } else { Vec::new() };
     let mut seen = HashSet::new();
-    for tenant in saved.into_iter().chain(others) {
+    for tenant in saved.into_iter().flatten().chain(others) {
         if !seen.insert(tenant.clone()) {
             continue;
         }
@@ -141,8 +142,10 @@ async fn gather(tenants: Arc<Tenants>, tell: mpsc::Sender<HashSet<TenantId>>) {
 struct Scheduler {
     desk: Desk,
     agenda: Agenda,
-    /// Tenants with events that wait for the bus.
-    held: HashSet<TenantId>,
+    /// Tenants with events that wait for the bus, by how long they do.
+    held: Agenda,
+    /// The turns under way are to come to an end.
+    stopping: Arc<AtomicBool>,
     /// Tenants whose turn it is, and whether there is something new for another one.
     running: HashMap<TenantId, bool>,
     turns: JoinSet<(TenantId, May, Turn)>,
@@ -161,7 +164,9 @@ impl Scheduler {
     async fn run(mut self, mut fresh: mpsc::Receiver<HashSet<TenantId>>, mut stopped: oneshot::Receiver<()>) {
         loop {
             self.begin_turns();
-            let is_waiting = self.agenda.next().is_some() || !self.held.is_empty();
+            // When all places are taken, only the end of a turn makes a difference.
+            let is_waiting = self.running.len() < self.places()
+                && (self.agenda.next().is_some() || self.held.next().is_some());
             let rest = self.rest();
             tokio::select! {
                 _ = &mut stopped => break,
@@ -170,6 +175,7 @@ impl Scheduler {
                 () = sleep(rest), if is_waiting => {}
             }
         }
+        self.stopping.store(true, Ordering::Relaxed);
         let give_up = Instant::now() + STOP_LIMIT;
         while let Ok(Some(ended)) = timeout_at(give_up, self.turns.join_next()).await {
             if let Ok((tenant, may, turn)) = ended {
@@ -197,34 +203,47 @@ impl Scheduler {
         next.clamp(Duration::from_millis(1), TICK)
     }
 
+    /// How many tenants may have a turn at once. A turn may wait for the bus: half of the places for visitors are left to
+    /// those who do not.
+    fn places(&self) -> usize {
+        (self.desk.tenants.visitors() / 2).clamp(1, TURNS)
+    }
+
     fn begin_turns(&mut self) {
-        let most = self.desk.tenants.visitors().clamp(1, TURNS);
-        while self.running.len() < most {
+        while self.running.len() < self.places() {
             let permission = self.health.permission(Instant::now());
             if permission == Permission::Free {
                 let at = self.desk.clock.now();
-                let agenda = &mut self.agenda;
-                self.held.drain().for_each(|tenant| agenda.add(tenant, at));
+                while let Some(tenant) = self.held.take_first() {
+                    self.agenda.add(tenant, at);
+                }
             }
             let (tenant, may) = match self.agenda.take(self.desk.clock.now()) {
                 Some(tenant) if permission == Permission::Free => (tenant, May::Deliver),
-                Some(tenant) if permission == Permission::Probe => (tenant, May::Probe),
+                Some(tenant) if permission == Permission::Probe || self.health.doubts(&tenant) => {
+                    (tenant, May::Probe)
+                }
                 Some(tenant) => (tenant, May::Wait),
-                None if permission == Permission::Probe => match self.held.iter().next().cloned() {
+                // The one that waits the longest: if it fails, it is another one's turn the next time.
+                None if permission == Permission::Probe => match self.held.take_first() {
                     Some(tenant) => (tenant, May::Probe),
                     None => return,
                 },
                 None => return,
             };
+            if let Some(again) = self.running.get_mut(&tenant) {
+                *again = true;
+                continue;
+            }
             if may == May::Probe {
                 self.health.probe();
             }
             self.held.remove(&tenant);
             self.running.insert(tenant.clone(), false);
-            let desk = self.desk.clone();
+            let (desk, stopping) = (self.desk.clone(), self.stopping.clone());
             self.turns.spawn(async move {
                 // A panic must not take the tenant out of the round.
-                let turn = AssertUnwindSafe(desk.turn(&tenant, may)).catch_unwind().await;
+                let turn = AssertUnwindSafe(desk.turn(&tenant, may, &stopping)).catch_unwind().await;
                 (tenant, may, turn.unwrap_or_else(|_panic| Turn::new()))
             });
         }
@@ -235,31 +254,31 @@ impl Scheduler {
         let Turn { outcome, accepted, refused } = turn;
         if accepted > 0 {
             self.health.succeeded();
+            self.failures.remove(&tenant);
         }
         let now = self.desk.clock.now();
         let spread = self.desk.spread(now);
         let too_many = (0..refused).any(|_| self.health.refused());
         let mut is_down = false;
         if let Outcome::Outage { reason, retry_after } = outcome {
-            is_down = self.health.failed(reason, retry_after, spread, Instant::now());
+            is_down = self.health.failed(&tenant, reason, retry_after, spread, Instant::now());
         } else if too_many {
-            self.health.failed("it refuses every event", None, spread, Instant::now());
+            self.health.failed(&tenant, "it refuses every event", None, spread, Instant::now());
         } else if may == May::Probe && accepted == 0 {
             self.health.probed_nothing();
         }
-        if !matches!(outcome, Outcome::Unavailable) {
-            self.failures.remove(&tenant);
-        }
         match outcome {
             Outcome::Done(backlog) => {
+                self.failures.remove(&tenant);
                 self.desk.tenants.event_work().found(&tenant, backlog);
                 let may_deliver = may != May::Wait && self.desk.bus.is_some();
-                let retry_at = backlog.retry_at.filter(|_| may_deliver);
+                // A moment that has passed already is that of an event which an earlier one holds back.
+                let retry_at = backlog.retry_at.filter(|_| may_deliver).map(|at| at.max(now + TICK));
                 if let Some(at) = [retry_at, backlog.review_at].into_iter().flatten().min() {
                     self.agenda.add(tenant.clone(), at);
                 }
                 if may == May::Wait && backlog.pending > 0 {
-                    self.held.insert(tenant.clone());
+                    self.held.add(tenant.clone(), now);
                 }
                 if again {
                     self.agenda.add(tenant, now);
@@ -267,10 +286,12 @@ impl Scheduler {
             }
             Outcome::More => self.agenda.add(tenant, now),
             Outcome::Outage { .. } if is_down => {
-                self.held.insert(tenant);
+                self.failures.remove(&tenant);
+                self.held.add(tenant.clone(), now);
+                // What came in does not wait for the bus.
+                self.agenda.add(tenant, now);
             }
-            Outcome::Outage { .. } => self.agenda.add(tenant, now + TICK),
-            Outcome::Unavailable => self.try_later(tenant, now),
+            Outcome::Outage { .. } | Outcome::Unavailable => self.try_later(tenant, now),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use tokio::time::Instant;
 
 use super::bus::{Bus, Delivery};
 use super::envelope::Outgoing;
@@ -22,8 +23,11 @@ use crate::tenancy::{Actor, Backlog, OpenError, StoreError, TenantDb, Tenants};
 const BATCH: u32 = 200;
 /// Records whose events are offered at the same time.
 const RECORDS_AT_ONCE: usize = 4;
-/// After so many events it is the others' turn.
+/// After so many events, or so long, it is the others' turn.
 const EVENTS: usize = 1000;
+const TURN: Duration = Duration::from_secs(3);
+/// Why an event is held back that no envelope can be made of: that says nothing of the bus.
+const UNREADABLE: &str = "unreadable";
 /// After its first refusal an event waits this long, then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,7 +53,7 @@ pub struct Desk {
 pub(super) enum May {
     /// As many as there are.
     Deliver,
-    /// One after the other, until the first that does not succeed.
+    /// One, to see whether the bus takes it.
     Probe,
     /// None.
     Wait,
@@ -88,13 +92,32 @@ impl Turn {
 #[derive(Default)]
 struct Batch {
     delivered: Vec<i64>,
+    /// Those that are offered again later, after a refusal or an outage: whichever it was, the event may be what caused it.
     refused: Vec<RefusedEvent>,
+    /// How many of them the bus refused.
+    refusals: usize,
     outage: Option<(&'static str, Option<Duration>)>,
 }
 
+/// When a turn is over, whatever is left.
+struct Limit<'a> {
+    until: Instant,
+    stopping: &'a AtomicBool,
+    /// The bus failed to take an event.
+    is_out: AtomicBool,
+}
+
+impl Limit<'_> {
+    fn is_reached(&self) -> bool {
+        self.is_out.load(Ordering::Relaxed)
+            || self.stopping.load(Ordering::Relaxed)
+            || Instant::now() >= self.until
+    }
+}
+
 impl Desk {
-    /// Sees to a tenant's events.
-    pub(super) async fn turn(&self, tenant: &TenantId, may: May) -> Turn {
+    /// Sees to a tenant's events; ends soon once `stopping` says so.
+    pub(super) async fn turn(&self, tenant: &TenantId, may: May, stopping: &AtomicBool) -> Turn {
         let mut turn = Turn::new();
         let db = match self.tenants.visit(tenant).await {
             Ok(Some(db)) => db,
@@ -107,7 +130,8 @@ impl Desk {
                 return turn;
             }
         };
-        match self.see_to(tenant, &db, may, &mut turn).await {
+        let limit = Limit { until: Instant::now() + TURN, stopping, is_out: AtomicBool::new(false) };
+        match self.see_to(tenant, &db, may, &limit, &mut turn).await {
             Ok(outcome) => turn.outcome = outcome,
             Err(error) => tracing::warn!(
                 tenant_id = %tenant,
@@ -135,18 +159,22 @@ impl Desk {
         tenant: &TenantId,
         db: &TenantDb,
         may: May,
+        limit: &Limit<'_>,
         turn: &mut Turn,
     ) -> Result<Outcome, StoreError> {
         let now = self.clock.now();
-        let retried = db.read(async move |read| inbox::is_due(read, now).await).await?;
-        if retried {
-            let zone = self.time_zone;
-            db.write(relay(), None, async move |tx| inbox::retry_due(tx, zone).await).await?;
-        }
+        let is_due = db.read(async move |read| inbox::is_due(read, now).await).await?;
+        let zone = self.time_zone;
+        let retried = match is_due {
+            true => db.write(relay(), None, async move |tx| inbox::retry_due(tx, zone).await).await.map(drop),
+            false => Ok(()),
+        };
+        // What came in holds up nothing that goes out.
         let outcome = match &self.bus {
-            Some(bus) if may != May::Wait => self.deliver(tenant, db, bus, may, turn).await?,
+            Some(bus) if may != May::Wait => self.deliver(tenant, db, bus, may, limit, turn).await?,
             _ => None,
         };
+        retried?;
         match outcome {
             Some(outcome) => Ok(outcome),
             None => Ok(Outcome::Done(db.read(async move |read| outbox::backlog(read).await).await?)),
@@ -160,24 +188,23 @@ impl Desk {
         db: &TenantDb,
         bus: &Arc<dyn Bus>,
         may: May,
+        limit: &Limit<'_>,
         turn: &mut Turn,
     ) -> Result<Option<Outcome>, StoreError> {
         // Records with an event that has to wait: their later ones wait for it.
         let mut waiting = HashSet::new();
         let (mut after, mut offered) = (0, 0);
         loop {
-            let most = if may == May::Probe && offered == 0 { 1 } else { BATCH };
-            let events = db.read(async move |read| outbox::pending(read, after, most).await).await?;
+            let events = db.read(async move |read| outbox::pending(read, after, BATCH).await).await?;
             let Some(last) = events.last() else { return Ok(None) };
             after = last.seq;
-            let Batch { delivered, refused, outage } = self.offer(tenant, bus, events, &mut waiting).await;
+            let batch = self.offer(tenant, bus, may, events, limit, &mut waiting).await;
+            let Batch { delivered, refused, refusals, outage } = batch;
             offered += delivered.len() + refused.len();
             turn.accepted += delivered.len();
-            turn.refused = if delivered.is_empty() { turn.refused + refused.len() } else { 0 };
+            turn.refused = if delivered.is_empty() { turn.refused + refusals } else { 0 };
             self.tally.delivered.fetch_add(delivered.len() as u64, Ordering::Relaxed);
-            self.tally
-                .failures
-                .fetch_add(refused.len() as u64 + u64::from(outage.is_some()), Ordering::Relaxed);
+            self.tally.failures.fetch_add(refused.len() as u64, Ordering::Relaxed);
             if !(delivered.is_empty() && refused.is_empty()) {
                 let settled =
                     db.write(relay(), None, async move |tx| outbox::settle(tx, &delivered, &refused).await);
@@ -186,18 +213,23 @@ impl Desk {
             if let Some((reason, retry_after)) = outage {
                 return Ok(Some(Outcome::Outage { reason, retry_after }));
             }
-            if offered >= EVENTS {
+            if may == May::Probe && offered > 0 {
+                return Ok((turn.accepted > 0).then_some(Outcome::More));
+            }
+            if offered >= EVENTS || limit.is_reached() {
                 return Ok(Some(Outcome::More));
             }
         }
     }
 
-    /// Offers a batch of events, those of one record in their order.
+    /// Offers a batch of events, those of one record in their order; or one of them.
     async fn offer(
         &self,
         tenant: &TenantId,
         bus: &Arc<dyn Bus>,
+        may: May,
         events: Vec<PendingEvent>,
+        limit: &Limit<'_>,
         waiting: &mut HashSet<String>,
     ) -> Batch {
         let mut records: Vec<Vec<PendingEvent>> = Vec::new();
@@ -214,13 +246,17 @@ impl Desk {
                 None => records.push(vec![event]),
             }
         }
-        let is_out = AtomicBool::new(false);
-        let offered = stream::iter(records).map(|record| self.offer_record(tenant, bus, record, &is_out));
+        if may == May::Probe {
+            records.truncate(1);
+            records.iter_mut().for_each(|record| record.truncate(1));
+        }
+        let offered = stream::iter(records).map(|record| self.offer_record(tenant, bus, record, limit));
         let batches: Vec<(Batch, Option<String>)> = offered.buffer_unordered(RECORDS_AT_ONCE).collect().await;
         let mut all = Batch::default();
         for (batch, refused_record) in batches {
             all.delivered.extend(batch.delivered);
             all.refused.extend(batch.refused);
+            all.refusals += batch.refusals;
             all.outage = all.outage.or(batch.outage);
             waiting.extend(refused_record);
         }
@@ -233,28 +269,30 @@ impl Desk {
         tenant: &TenantId,
         bus: &Arc<dyn Bus>,
         events: Vec<PendingEvent>,
-        is_out: &AtomicBool,
+        limit: &Limit<'_>,
     ) -> (Batch, Option<String>) {
         let mut batch = Batch::default();
         for event in events {
-            if is_out.load(Ordering::Relaxed) {
+            if limit.is_reached() {
                 break;
             }
             let delivery = match Outgoing::new(tenant, &event) {
                 Ok(outgoing) => bus.publish(&outgoing).await,
-                Err(_) => Delivery::Refused("unreadable"),
+                Err(_) => Delivery::Refused(UNREADABLE),
             };
             match delivery {
                 Delivery::Accepted => batch.delivered.push(event.seq),
                 Delivery::Refused(failure) => {
                     tracing::warn!(tenant_id = %tenant, event_id = event.event_id, failure, "the bus refused an event");
+                    batch.refusals += usize::from(failure != UNREADABLE);
                     batch.refused.push(self.refused(&event, failure));
                     return (batch, Some(event.record_id));
                 }
                 Delivery::Outage { reason, retry_after } => {
-                    is_out.store(true, Ordering::Relaxed);
+                    limit.is_out.store(true, Ordering::Relaxed);
                     batch.outage = Some((reason, retry_after));
-                    break;
+                    batch.refused.push(self.refused(&event, reason));
+                    return (batch, Some(event.record_id));
                 }
             }
         }

@@ -49,8 +49,15 @@ pub(super) async fn apply(
         }
     };
     // Its own deal follows the contract; one that was won otherwise only knows of it.
-    let is_its_own =
-        known.is_some_and(|known| known.has_won && known.opportunity_id.as_deref() == Some(deal.id.as_str()));
+    let won = known.filter(|known| known.has_won).and_then(|known| known.opportunity_id);
+    let is_its_own = won.as_deref() == Some(deal.id.as_str());
+    // One contract wins one deal.
+    if let Some(other) = &won
+        && *other != deal.id
+        && resolution.is_none()
+    {
+        return Ok(Effect::review("contradiction").with_candidates(vec![other.clone(), deal.id]));
+    }
     let wins = match deal.standing.status() {
         DealStatus::Open => true,
         DealStatus::Won => is_its_own,
@@ -102,7 +109,11 @@ async fn find(
         },
     };
     let linked = match (&named, known.and_then(|known| known.opportunity_id.as_deref())) {
-        (None, Some(id)) => get(tx, id).await?,
+        (None, Some(id)) => match get(tx, id).await? {
+            Some(deal) => Some(deal),
+            // It is not for another deal to take its place.
+            None => return review(Effect::review("opportunity-deleted")),
+        },
         _ => None,
     };
     if let Some(deal) = named.or(linked) {
@@ -118,17 +129,20 @@ async fn find(
             if contract.opportunity_id.is_some() { "opportunity-unknown" } else { "customer-missing" };
         return review(Effect::review(reason).that_may_come_right());
     };
-    let open = opportunities::open_of_customer(tx, &customer.id, CANDIDATES).await?;
+    // With more than can be named, nobody knows whether one of those over the amount is the only one.
+    let open = opportunities::open_of_customer(tx, &customer.id, CANDIDATES + 1).await?;
+    let are_all = open.len() <= CANDIDATES as usize;
     let of_amount = |deal: &&Opportunity| {
         let currency = contract.currency.unwrap_or(Currency::CNY);
         Some(deal.amount_cents) == contract.amount_cents && deal.currency == currency
     };
     let same: Vec<_> = open.iter().filter(of_amount).collect();
     match (open.as_slice(), same.as_slice()) {
-        ([only], _) | (_, &[only]) => Ok(Target::Deal(only.clone())),
+        ([only], _) => Ok(Target::Deal(only.clone())),
+        (_, &[only]) if are_all => Ok(Target::Deal(only.clone())),
         ([], _) => Ok(Target::Review(Effect::review("no-opportunity"), Some(customer.id))),
         _ => {
-            let candidates = open.iter().map(|deal| deal.id.clone()).collect();
+            let candidates = open.iter().take(CANDIDATES as usize).map(|deal| deal.id.clone()).collect();
             let effect = Effect::review("ambiguous").with_candidates(candidates);
             Ok(Target::Review(effect, Some(customer.id)))
         }

@@ -73,8 +73,13 @@ pub(super) async fn apply(
             contracts::put_task(tx, &task.task_id, &follow_up.id).await?;
             Ok(Effect::applied(follow_up.id))
         }
-        // Nothing was written: the records are looked at first.
-        Err(StoreError::Invalid(_)) if resolution.is_none() => Ok(Effect::review("contradiction")),
+        // Nothing was written: the records are looked at first. A follow-up may refer to what was deleted since.
+        Err(StoreError::Violation(Violation::NoSuch(_))) if resolution.is_none() => {
+            Ok(Effect::review("record-deleted"))
+        }
+        Err(StoreError::Violation(_) | StoreError::Invalid(_)) if resolution.is_none() => {
+            Ok(Effect::review("contradiction"))
+        }
         Err(error) => Err(error),
     }
 }

@@ -13,6 +13,7 @@ use salvo_oapi::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::body::{Body, BodyType};
 use super::conditions::{EVENT, EventId};
@@ -20,7 +21,7 @@ use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::openapi;
 use super::payload::{CLOUD_EVENTS, JsonBody, Payload};
-use super::protected::{Reviewer, TenantCtx};
+use super::protected::{ReviewersOnly, TenantCtx};
 use super::query::{ListFilter, ListQuery, ListRequest, Query};
 use super::respond::{Accepted, Acted, PageBody, Replied, Reply};
 use super::router::RouterExt as _;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> Router {
             .push(Router::with_path("retry").hoop(Payload::ACTION).post(retry_event)),
     );
     Router::with_path("events")
+        .hoop(ReviewersOnly)
         .push(Router::new().hoop(Payload::EVENTS).post(receive_events))
         .push(inbox)
         .push(super::outbox::routes())
@@ -274,11 +276,10 @@ impl ListFilter for InboxFilter {
 
 /// Takes in events of other systems.
 #[endpoint(tags("events"))]
-async fn receive_events(
-    _caller: Reviewer,
-    ctx: TenantCtx,
-    sent: Events,
-) -> ApiResult<Replied<Accepted<ReceivedBody>>> {
+async fn receive_events(ctx: TenantCtx, sent: Events) -> ApiResult<Replied<Accepted<ReceivedBody>>> {
+    if ctx.is_confined() {
+        return Err(ApiError::new(Code::Forbidden, Message::ConfinedSender));
+    }
     let Events { events, is_batch } = sent;
     let tally = &ctx.state().tally;
     tally.received.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -307,31 +308,31 @@ async fn receive_events(
         return Ok(Replied { reply, replayed: false });
     }
     let (zone, state, tenant) = (ctx.time_zone(), ctx.state().clone(), ctx.tenant().clone());
-    let replied = ctx
-        .write(async move |tx| {
-            let mut received = Vec::with_capacity(sorted.len());
-            for event in sorted {
-                received.push(match event {
-                    Ok(event) => flow::receive(tx, event, zone).await?.into(),
-                    Err(settled) => settled,
-                });
-            }
-            Reply::accepted(&ReceivedBody::new(received, is_batch))
-        })
-        .await?;
-    // Some may have to be tried again, also by the next process.
-    state.tenants.event_work().nudge(&tenant);
-    state.tenants.save_event_work().await;
-    Ok(replied)
+    let write = async move {
+        let replied = ctx
+            .write(async move |tx| {
+                let mut received = Vec::with_capacity(sorted.len());
+                for event in sorted {
+                    received.push(match event {
+                        Ok(event) => flow::receive(tx, event, zone).await?.into(),
+                        Err(settled) => settled,
+                    });
+                }
+                Reply::accepted(&ReceivedBody::new(received, is_batch))
+            })
+            .await?;
+        // Some may have to be tried again, also by the next process.
+        state.tenants.event_work().nudge(&tenant);
+        state.tenants.save_event_work().await;
+        Ok(replied)
+    };
+    // Also if the sender does not wait for the answer.
+    tokio::spawn(write.in_current_span()).await.map_err(|_| ApiError::internal())?
 }
 
 /// Lists events of other systems, and what came of them.
 #[endpoint(tags("events"))]
-async fn list_inbox(
-    _caller: Reviewer,
-    ctx: TenantCtx,
-    query: ListQuery<InboxFilter>,
-) -> ApiResult<PageBody<InboxEventOut>> {
+async fn list_inbox(ctx: TenantCtx, query: ListQuery<InboxFilter>) -> ApiResult<PageBody<InboxEventOut>> {
     let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
     let page = ctx.read(async move |db| inbox::list(db, &filter, &page, hash).await).await?;
     Ok(PageBody(page.map(|event| InboxEventOut::new(event, ctx.tenant()))))
@@ -340,7 +341,6 @@ async fn list_inbox(
 /// Says what an event means that waits for a person.
 #[endpoint(tags("events"))]
 async fn resolve_event(
-    _caller: Reviewer,
     ctx: TenantCtx,
     id: EventId,
     body: Body<ResolutionFields>,
@@ -355,15 +355,15 @@ async fn resolve_event(
 
 /// Tries an event again that waits for a person, or could not be acted on.
 #[endpoint(tags("events"))]
-async fn retry_event(
-    _caller: Reviewer,
-    ctx: TenantCtx,
-    id: EventId,
-) -> ApiResult<Replied<Acted<InboxEventOut>>> {
+async fn retry_event(ctx: TenantCtx, id: EventId) -> ApiResult<Replied<Acted<InboxEventOut>>> {
     let (zone, tenant) = (ctx.time_zone(), ctx.tenant().clone());
-    ctx.write_to_event(async move |tx| {
-        let event = flow::retry(tx, &id.0, zone).await?;
-        Reply::acted(&InboxEventOut::new(event, &tenant))
-    })
-    .await
+    let (state, of) = (ctx.state().clone(), tenant.clone());
+    let replied = ctx
+        .write_to_event(async move |tx| {
+            let event = flow::retry(tx, &id.0, zone).await?;
+            Reply::acted(&InboxEventOut::new(event, &of))
+        })
+        .await?;
+    state.tenants.event_work().nudge(&tenant);
+    Ok(replied)
 }

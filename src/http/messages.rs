@@ -41,6 +41,7 @@ pub(super) enum Message {
     ParentDeleted,
     ManagersOnly,
     ReviewersOnly,
+    ConfinedSender,
     EventNotFound,
     EventSettled,
     NoBus,
@@ -113,6 +114,10 @@ impl Message {
             }
             Self::ManagersOnly => pair("需要管理员或经理角色", "This needs the role manager or admin."),
             Self::ReviewersOnly => pair("需要服务或管理员角色", "This needs the role service or admin."),
+            Self::ConfinedSender => pair(
+                "事件会修改他人的数据，数据范围为本人的调用者不能发送",
+                "Events change the records of others too: callers confined to their own may not send any.",
+            ),
             Self::EventNotFound => pair("事件不存在", "There is no such event."),
             Self::EventSettled => pair("事件已处理", "The event needs no decision any more."),
             Self::NoBus => pair("未配置事件总线", "There is no event bus: set EVENT_BUS_URL."),

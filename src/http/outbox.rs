@@ -8,7 +8,7 @@ use super::body::{Body, BodyType};
 use super::conditions::{EVENT, EventId};
 use super::error::ApiResult;
 use super::payload::Payload;
-use super::protected::{Reviewer, TenantCtx};
+use super::protected::TenantCtx;
 use super::query::{ListFilter, ListQuery, ListRequest, Query};
 use super::respond::{Accepted, Acted, PageBody, Replied, Reply};
 use super::router::RouterExt as _;
@@ -99,11 +99,7 @@ impl ListFilter for OutboxFilter {
 
 /// Lists events that go out.
 #[endpoint(tags("events"))]
-async fn list_outbox(
-    _caller: Reviewer,
-    ctx: TenantCtx,
-    query: ListQuery<OutboxFilter>,
-) -> ApiResult<PageBody<OutboxEventOut>> {
+async fn list_outbox(ctx: TenantCtx, query: ListQuery<OutboxFilter>) -> ApiResult<PageBody<OutboxEventOut>> {
     let ListRequest { filter, page, hash } = query.of(ctx.tenant())?;
     let page = ctx.read(async move |db| outbox::list(db, &filter, &page, hash).await).await?;
     Ok(PageBody(page.map(|event| OutboxEventOut::new(event, ctx.tenant()))))
@@ -111,11 +107,7 @@ async fn list_outbox(
 
 /// Offers an event to the bus now that it refused before.
 #[endpoint(tags("events"))]
-async fn retry_delivery(
-    _caller: Reviewer,
-    ctx: TenantCtx,
-    id: EventId,
-) -> ApiResult<Replied<Acted<OutboxEventOut>>> {
+async fn retry_delivery(ctx: TenantCtx, id: EventId) -> ApiResult<Replied<Acted<OutboxEventOut>>> {
     let (state, tenant) = (ctx.state().clone(), ctx.tenant().clone());
     let shown = tenant.clone();
     let replied = ctx
@@ -130,7 +122,6 @@ async fn retry_delivery(
 /// Delivers events once more, or for the first time if there was no bus when they happened.
 #[endpoint(tags("events"))]
 async fn replay_events(
-    _caller: Reviewer,
     ctx: TenantCtx,
     body: Body<ReplayFields>,
 ) -> ApiResult<Replied<Accepted<ReplayedOut>>> {

@@ -25,7 +25,11 @@ const SCHEMA: &str = "
 
 /// The open catalog. Nothing waits for it but background work.
 #[derive(Debug)]
-pub(super) struct Catalog(AsyncMutex<SqliteConnection>);
+pub(super) struct Catalog {
+    connection: AsyncMutex<SqliteConnection>,
+    /// It was made just now, and knows nothing.
+    is_new: bool,
+}
 
 impl Catalog {
     /// Opens the catalog at `path`, or makes one.
@@ -34,22 +38,25 @@ impl Catalog {
     /// The file cannot be opened, and none can be made in its place.
     pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
         if let Ok(connection) = open_present(path).await {
-            return Ok(Self(AsyncMutex::new(connection)));
+            return Ok(Self { connection: AsyncMutex::new(connection), is_new: false });
         }
         for stale in [path, &path.with_extension("db-journal")] {
             remove_if_there(stale).map_err(sqlx::Error::Io)?;
         }
         let mut connection = options(path).create_if_missing(true).connect().await?;
         sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
-        Ok(Self(AsyncMutex::new(connection)))
+        Ok(Self { connection: AsyncMutex::new(connection), is_new: true })
     }
 
-    /// The tenants that had events to see to when the catalog was last told.
-    pub(super) async fn event_work(&self) -> Result<Vec<TenantId>, sqlx::Error> {
+    /// The tenants that had events to see to when an earlier process last told; `None` if none did.
+    pub(super) async fn event_work(&self) -> Result<Option<Vec<TenantId>>, sqlx::Error> {
+        if self.is_new {
+            return Ok(None);
+        }
         let ids: Vec<String> = sqlx::query_scalar("select tenant_id from event_work order by 1")
-            .fetch_all(&mut *self.0.lock().await)
+            .fetch_all(&mut *self.connection.lock().await)
             .await?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+        Ok(Some(ids.iter().filter_map(|id| id.parse().ok()).collect()))
     }
 
     /// These tenants have events to see to now, and those have none any more.
@@ -62,7 +69,7 @@ impl Catalog {
             let ids: Vec<_> = tenants.iter().map(TenantId::as_str).collect();
             serde_json::Value::from(ids).to_string()
         };
-        let mut connection = self.0.lock().await;
+        let mut connection = self.connection.lock().await;
         let mut change = connection.begin().await?;
         sqlx::query("insert or ignore into event_work select value from json_each(?1)")
             .bind(ids(with))
@@ -78,13 +85,13 @@ impl Catalog {
     /// How far a topic of the bus has been read, in seconds since 1970; 0 if it never was.
     pub(super) async fn bus_cursor(&self, topic: &str) -> Result<f64, sqlx::Error> {
         let found = sqlx::query_scalar("select ts from bus_cursors where topic = ?1").bind(topic);
-        Ok(found.fetch_optional(&mut *self.0.lock().await).await?.unwrap_or(0.0))
+        Ok(found.fetch_optional(&mut *self.connection.lock().await).await?.unwrap_or(0.0))
     }
 
     /// A topic of the bus has been read as far as `ts`.
     pub(super) async fn set_bus_cursor(&self, topic: &str, ts: f64) -> Result<(), sqlx::Error> {
         let set = sqlx::query("insert or replace into bus_cursors (topic, ts) values (?1, ?2)");
-        set.bind(topic).bind(ts).execute(&mut *self.0.lock().await).await?;
+        set.bind(topic).bind(ts).execute(&mut *self.connection.lock().await).await?;
         Ok(())
     }
 }
@@ -134,7 +141,7 @@ mod tests {
 
         let catalog = Catalog::open(&path).await.expect("opened");
 
-        assert_eq!(catalog.event_work().await.expect("read"), [tenant("a")]);
+        assert_eq!(catalog.event_work().await.expect("read"), Some(vec![tenant("a")]));
         assert_eq!(catalog.bus_cursor("erp").await.expect("read"), 1.5);
         assert_eq!(catalog.bus_cursor("oa").await.expect("read"), 0.0);
     }
@@ -145,13 +152,13 @@ mod tests {
         let path = directory.path().join("catalog.db");
         for spoil in ["pragma user_version = 99", "drop table event_work; pragma user_version = 0"] {
             let catalog = Catalog::open(&path).await.expect("made");
-            sqlx::raw_sql(spoil).execute(&mut *catalog.0.lock().await).await.expect("spoilt");
+            sqlx::raw_sql(spoil).execute(&mut *catalog.connection.lock().await).await.expect("spoilt");
             drop(catalog);
             let catalog = Catalog::open(&path).await.expect("made anew");
-            assert_eq!(catalog.event_work().await.expect("read"), []);
+            assert_eq!(catalog.event_work().await.expect("read"), None);
         }
         std::fs::write(&path, "no database").expect("written");
         let catalog = Catalog::open(&path).await.expect("made anew");
-        assert_eq!(catalog.event_work().await.expect("read"), []);
+        assert_eq!(catalog.event_work().await.expect("read"), None);
     }
 }

@@ -43,6 +43,14 @@ pub enum StoreError {
     Answer(#[from] serde_json::Error),
 }
 
+impl StoreError {
+    /// Whether the same unit may succeed at another time.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::InProgress | Self::Overloaded | Self::Unavailable(_))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)

@@ -12,7 +12,7 @@ use crate::domain::{TenantId, Timestamp};
 /// What waits in a tenant's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// Events that are to be delivered.
+    /// Events that are to be delivered; at most 100,000 are counted in a file.
     pub pending: u64,
     /// When the oldest of them happened.
     pub oldest: Option<Timestamp>,
@@ -43,8 +43,8 @@ struct Known {
     backlogs: HashMap<TenantId, Backlog>,
     /// Those whose backlog grew since they were last taken.
     fresh: HashSet<TenantId>,
-    /// Those that may have come or gone since the catalog was last told.
-    unsaved: HashSet<TenantId>,
+    /// Whether they have work, where the catalog has not been told.
+    unsaved: HashMap<TenantId, bool>,
 }
 
 impl EventWork {
@@ -92,7 +92,8 @@ impl EventWork {
         } else {
             known.backlogs.insert(tenant.clone(), backlog);
         }
-        known.unsaved.insert(tenant.clone());
+        let has_work = !backlog.is_empty() || known.fresh.contains(tenant);
+        known.unsaved.insert(tenant.clone(), has_work);
     }
 
     /// Waits until there are tenants to look at.
@@ -120,12 +121,26 @@ impl EventWork {
         (u64::try_from(known.backlogs.len()).unwrap_or(u64::MAX), total)
     }
 
-    /// The tenants whose place in the catalog is to change: those with a backlog, and those without.
-    pub(super) fn take_unsaved(&self) -> (Vec<TenantId>, Vec<TenantId>) {
+    /// The tenants of which the catalog is to be told that they have work, and those that it is to forget.
+    fn unsaved(&self) -> (Vec<TenantId>, Vec<TenantId>) {
+        let known = self.known();
+        let of = |wanted| {
+            let tenants = known.unsaved.iter().filter(move |(_, has_work)| **has_work == wanted);
+            tenants.map(|(tenant, _)| tenant.clone()).collect()
+        };
+        (of(true), of(false))
+    }
+
+    /// The catalog was told of these.
+    fn saved(&self, with: &[TenantId], without: &[TenantId]) {
         let mut known = self.known();
-        let unsaved = std::mem::take(&mut known.unsaved);
-        let Known { backlogs, fresh, .. } = &*known;
-        unsaved.into_iter().partition(|tenant| backlogs.contains_key(tenant) || fresh.contains(tenant))
+        for (tenants, has_work) in [(with, true), (without, false)] {
+            for tenant in tenants {
+                if known.unsaved.get(tenant) == Some(&has_work) {
+                    known.unsaved.remove(tenant);
+                }
+            }
+        }
     }
 
     /// A panic elsewhere leaves the map whole, so a poisoned lock is usable.
@@ -138,7 +153,7 @@ impl Known {
     fn wake(&mut self, tenant: &TenantId) {
         if !self.fresh.contains(tenant) {
             self.fresh.insert(tenant.clone());
-            self.unsaved.insert(tenant.clone());
+            self.unsaved.insert(tenant.clone(), true);
         }
     }
 }
@@ -150,22 +165,23 @@ impl Tenants {
         &self.event_work
     }
 
-    /// The tenants that had events to see to when a process last saved them.
-    pub async fn saved_event_work(&self) -> Vec<TenantId> {
+    /// The tenants that had events to see to when a process last saved them; `None` if nobody knows.
+    pub async fn saved_event_work(&self) -> Option<Vec<TenantId>> {
         self.catalog.event_work().await.unwrap_or_else(|error| {
             do_without_catalog(&error);
-            Vec::new()
+            None
         })
     }
 
     /// Saves in the catalog which tenants have events to see to, where that has changed.
     pub async fn save_event_work(&self) {
-        let (with, without) = self.event_work.take_unsaved();
+        let (with, without) = self.event_work.unsaved();
         if with.is_empty() && without.is_empty() {
             return;
         }
-        if let Err(error) = self.catalog.set_event_work(&with, &without).await {
-            do_without_catalog(&error);
+        match self.catalog.set_event_work(&with, &without).await {
+            Ok(()) => self.event_work.saved(&with, &without),
+            Err(error) => do_without_catalog(&error),
         }
     }
 

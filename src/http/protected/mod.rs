@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::field::display;
 use tracing::{Instrument as _, Span};
 
-pub(super) use self::roles::{Manager, Reviewer};
+pub(super) use self::roles::{Manager, ReviewersOnly};
 use super::conditions::RecordId;
 use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
@@ -232,6 +232,11 @@ impl TenantCtx {
     /// The caller.
     pub(super) fn user(&self) -> &str {
         &self.admitted.principal.user
+    }
+
+    /// Whether the caller sees and changes only their own records.
+    pub(super) fn is_confined(&self) -> bool {
+        self.admitted.scope.owner().is_some()
     }
 
     /// The zone of dates without an offset.

@@ -1,8 +1,8 @@
 //! Callers whose role an operation asks for.
 
 use salvo::extract::Metadata;
-use salvo::http::Request;
-use salvo::{Depot, Extractible};
+use salvo::http::{Request, Response};
+use salvo::{Depot, Extractible, FlowCtrl, Handler, Writer as _, async_trait};
 use salvo_oapi::{Components, EndpointArgRegister, Operation};
 
 use super::Admitted;
@@ -30,29 +30,27 @@ impl<'ex> Extractible<'ex> for Manager {
     }
 }
 
-/// A caller who is a service or an administrator, and may see and decide on events. Ask for it before anything that depends
-/// on the request's content.
-#[derive(Debug)]
-pub(in crate::http) struct Reviewer;
+/// The hoop of what only services and administrators may do: before anything of the request's body is read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct ReviewersOnly;
 
-impl<'ex> Extractible<'ex> for Reviewer {
-    fn metadata() -> &'static Metadata {
-        static METADATA: Metadata = Metadata::new("Reviewer");
-        &METADATA
-    }
-
-    #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
-    async fn extract(_request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
+#[async_trait]
+impl Handler for ReviewersOnly {
+    async fn handle(
+        &self,
+        request: &mut Request,
+        depot: &mut Depot,
+        response: &mut Response,
+        ctrl: &mut FlowCtrl,
+    ) {
         match depot.get_typed::<Admitted>().map(|admitted| admitted.principal.role) {
-            Ok(Role::Admin | Role::Service) => Ok(Self),
-            _ => Err(ApiError::new(Code::Forbidden, Message::ReviewersOnly)),
+            Ok(Role::Admin | Role::Service) => _ = ctrl.call_next(request, depot, response).await,
+            _ => {
+                let error = ApiError::new(Code::Forbidden, Message::ReviewersOnly);
+                error.write(request, depot, response).await;
+                ctrl.skip_rest();
+            }
         }
-    }
-}
-
-impl EndpointArgRegister for Reviewer {
-    fn register(_: &mut Components, operation: &mut Operation, _: &str) {
-        openapi::errors(operation, &[Code::Forbidden]);
     }
 }
 

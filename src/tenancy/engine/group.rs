@@ -270,7 +270,8 @@ impl Group {
             Err(error) => {
                 let fault = fault_of(&error).unwrap_or(Fault::Other);
                 tracing::error!(error = &error as &dyn std::error::Error, "committing a group failed");
-                self.lost(fault, &Unavailable::unknown(fault.into()))
+                // It may have been committed all the same: then there are events to look for.
+                Verdicts { events, ..self.lost(fault, &Unavailable::unknown(fault.into())) }
             }
         }
     }

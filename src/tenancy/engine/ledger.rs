@@ -131,7 +131,7 @@ pub(super) const KEEP_EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// Deletes those of the oldest events that need not be kept any longer. One that is still to be delivered is.
 pub(super) const FORGET_EVENTS: &str = "delete from outbox where at < ?1 \
-    and seq in (select seq from outbox where state <> 'pending' order by seq limit ?2)";
+    and seq < (select max(seq) from outbox) and seq in (select seq from outbox where state <> 'pending' order by seq limit ?2)";
 
 /// The rows that a group adds to the ledger.
 #[derive(Debug, Default)]

@@ -41,6 +41,8 @@ struct Inner {
     offers: AtomicU64,
     /// What is given to those who ask: entries with `ts`.
     entries: Mutex<Vec<Value>>,
+    /// What they are given instead.
+    nonsense: Mutex<Option<Value>>,
     polls: Mutex<Vec<String>>,
 }
 
@@ -59,6 +61,7 @@ impl Bus {
             heads: Mutex::default(),
             offers: AtomicU64::new(0),
             entries: Mutex::default(),
+            nonsense: Mutex::default(),
             polls: Mutex::default(),
         });
         let events = Router::with_path("api/events").post(Taking(inner.clone())).get(Giving(inner.clone()));
@@ -96,6 +99,11 @@ impl Bus {
     /// Gives this entry to those who ask.
     pub fn put(&self, entry: Value) {
         self.inner.entries.lock().expect("not poisoned").push(entry);
+    }
+
+    /// Gives this to those who ask, instead of what there is.
+    pub fn talk_nonsense(&self, answer: Option<Value>) {
+        *self.inner.nonsense.lock().expect("not poisoned") = answer;
     }
 
     /// The queries of those who asked.
@@ -140,6 +148,10 @@ impl Handler for Giving {
     async fn handle(&self, request: &mut Request, _: &mut Depot, response: &mut Response, _: &mut FlowCtrl) {
         let Self(inner) = self;
         inner.polls.lock().expect("not poisoned").push(request.uri().query().unwrap_or_default().to_owned());
+        if let Some(nonsense) = &*inner.nonsense.lock().expect("not poisoned") {
+            response.body = ResBody::Once(nonsense.to_string().into());
+            return;
+        }
         let topic: String = request.query("topic").unwrap_or_default();
         let since: f64 = request.query("since").unwrap_or(0.0);
         let limit: usize = request.query("limit").unwrap_or(20);

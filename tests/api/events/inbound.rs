@@ -169,6 +169,65 @@ async fn a_contract_of_a_deal_that_was_won_by_hand_changes_nothing_of_it() {
     assert_eq!(world.outbox("crm.opportunity.closed").await, 1, "the closing by hand");
 }
 
+#[tokio::test]
+async fn one_contract_wins_one_deal_and_no_other_takes_its_place() {
+    let world = World::new().await;
+    let customer = world.client.create_customer("华为").await;
+    let (first, second) = (world.deal(&customer, "A", 100).await, world.deal(&customer, "B", 900).await);
+    let signed = |id: &str, more: Value| {
+        let mut data =
+            json!({"contractId": "1", "customerId": customer, "signedAt": format!("2026-03-0{id}")});
+        data.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        contract(&format!("e-{id}"), &data)
+    };
+    assert_eq!(outcome(&world.send(&signed("1", json!({"amountCents": 100}))).await), ("applied", "-"));
+    let other = world.send(&signed("2", json!({"opportunityId": second}))).await;
+    assert_eq!(outcome(&other), ("needs_review", "contradiction"));
+    let row = world.inbox("state=needs_review").await.remove(0);
+    assert_eq!(row["candidateIds"], json!([first, second]));
+    assert_eq!(world.opportunity(&second).await["status"], 1);
+
+    world.client.delete(&format!("/opportunities/{first}")).await.expect(204);
+    let gone = world.send(&signed("3", json!({"amountCents": 900}))).await;
+    assert_eq!(outcome(&gone), ("needs_review", "opportunity-deleted"));
+    assert_eq!(world.opportunity(&second).await["status"], 1);
+}
+
+#[tokio::test]
+async fn of_more_deals_than_can_be_named_none_is_taken_for_the_only_one() {
+    let world = World::new().await;
+    let customer = world.client.create_customer("华为").await;
+    for number in 0..21 {
+        world.deal(&customer, "A", if number == 0 { 7 } else { 100 }).await;
+    }
+    let event = contract("e-1", &json!({"contractId": "1", "customerId": customer, "amountCents": 7}));
+    assert_eq!(outcome(&world.send(&event).await), ("needs_review", "ambiguous"));
+    let row = world.inbox("").await.remove(0);
+    assert_eq!(row["candidateIds"].as_array().map(Vec::len), Some(20));
+}
+
+#[tokio::test]
+async fn a_task_about_a_follow_up_whose_contact_was_deleted_is_for_a_person_and_the_others_are_applied() {
+    let world = World::new().await;
+    let customer = world.client.create_customer("华为").await;
+    let contact = json!({"customerId": customer, "name": "李雷"});
+    let contact = world.client.post("/contacts", &contact).await.expect(201).json()["contactId"].clone();
+    let follow_up = json!({"contactId": contact, "content": "电话"});
+    let follow_up =
+        world.client.post("/follow-ups", &follow_up).await.expect(201).json()["followUpId"].clone();
+    let contact = contact.as_str().expect("an id");
+    world.client.delete(&format!("/contacts/{contact}")).await.expect(204);
+
+    let events = json!([
+        task("e-1", &json!({"taskId": "1", "followUpId": follow_up})),
+        task("e-2", &json!({"taskId": "2", "customerId": customer})),
+    ]);
+    let received = world.send(&events).await;
+
+    assert_eq!(outcome(&received[0]), ("needs_review", "record-deleted"));
+    assert_eq!(outcome(&received[1]), ("applied", "-"));
+}
+
 /// The state of a tenant as far as received events could change it.
 async fn state_of(world: &World, customer: &str) -> Value {
     let deals = world.client.get("/opportunities?sort=createdAt").await.expect(200).json();
@@ -383,8 +442,14 @@ async fn only_services_and_administrators_send_and_see_events() {
         } else {
             sent.expect_error(403, "FORBIDDEN");
             lists.into_iter().for_each(|list| drop(list.expect_error(403, "FORBIDDEN")));
+            // Whatever it sends: that is not looked at.
+            let client = client.with("Content-Type", "text/plain");
+            client.send(Method::POST, "/events", Some(event.clone())).await.expect_error(403, "FORBIDDEN");
         }
     }
+    let confined = json!({"sub": "u", "tenantId": "acme", "role": "service", "dataScope": "self", "exp": 4_000_000_000_u64});
+    let confined = app.anonymous().with_token(&token_with(&confined));
+    confined.send(Method::POST, "/events", Some(event)).await.expect_error(403, "FORBIDDEN");
 }
 
 #[tokio::test]
@@ -409,8 +474,18 @@ async fn types_that_are_not_subscribed_have_no_effect() {
 
 #[tokio::test]
 async fn what_names_a_record_that_is_not_here_yet_comes_right_by_itself_within_a_day() {
+    comes_right("").await;
+}
+
+#[tokio::test]
+async fn that_does_not_wait_for_a_bus_that_is_down() {
+    comes_right("http://127.0.0.1:1").await;
+}
+
+async fn comes_right(bus: &str) {
     let clock = clock_at("2026-03-01T00:00:00Z");
-    let world = World::of(Setup::default().at(clock.clone()).start().await);
+    let setup = || Setup::default().with("EVENT_BUS_URL", bus).at(clock.clone());
+    let world = World::of(setup().start().await);
     let customer = world.client.create_customer("华为").await;
     world.client.delete(&format!("/customers/{customer}")).await.expect(204);
     let deal_of_nobody = task("e-1", &json!({"taskId": "1", "customerId": "imported-later"}));
@@ -427,7 +502,10 @@ async fn what_names_a_record_that_is_not_here_yet_comes_right_by_itself_within_a
     )
     .await;
 
-    let world = World::of(Setup::default().at(clock.clone()).over(&directory).start().await);
+    // A cache, and found again in the files.
+    std::fs::remove_file(directory.path().join("crm_cell/catalog.db")).expect("removed");
+
+    let world = World::of(setup().over(&directory).start().await);
     clock.advance(std::time::Duration::from_secs(61));
     eventually("it is applied", async || world.inbox("state=applied").await.len() == 1).await;
     assert_eq!(world.client.get("/follow-ups").await.expect(200).json()["total"], 1);

@@ -5,6 +5,7 @@ mod governance;
 mod inbound;
 mod outage;
 mod outbound;
+mod poison;
 mod poll;
 mod review;
 

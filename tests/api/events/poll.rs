@@ -74,3 +74,42 @@ async fn a_full_page_is_reported_since_older_events_may_be_lost() {
     eventually("it is reported", async || app.figure("event_gaps_suspected").await >= 1).await;
     eventually("the newest hundred arrive", async || inbox_size(&app, "acme").await >= 100).await;
 }
+
+#[tokio::test]
+async fn neither_nonsense_nor_an_event_of_the_future_stops_what_comes_after_it() {
+    let bus = Bus::start().await;
+    let app = polling(&bus).await;
+    let customer = app.tenant("acme").create_customer("A").await;
+    let give = |id: &str, ts: f64| {
+        let payload = json!({"tenantId": "acme", "taskId": id, "customerId": customer});
+        bus.put(json!({"eventId": id, "eventType": "oa.task.completed", "ts": ts, "payload": payload}));
+    };
+    for nonsense in [json!({"data": [[], 1]}), json!([])] {
+        bus.talk_nonsense(Some(nonsense));
+        let polls = bus.polls().len();
+        eventually("both topics are asked", async || bus.polls().len() > polls + 3).await;
+    }
+    bus.talk_nonsense(None);
+    give("e-1", 4_000_000_000_000.0); // in milliseconds
+    eventually("it arrives", async || inbox_size(&app, "acme").await == 1).await;
+    give("e-2", 1000.0);
+    eventually("so does the next", async || inbox_size(&app, "acme").await == 2).await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_kept_holds_up_no_other() {
+    let bus = Bus::start().await;
+    let app = polling(&bus).await;
+    let client = app.tenant("acme");
+    let customer = client.create_customer("A").await;
+    let directory = app.stop().await;
+    // A defect, or a file that somebody has changed: whatever makes the event impossible.
+    let trigger = "create trigger t before insert on inbox when new.event_id = 'e-1' begin select raise(abort, 'no'); end";
+    crate::support::db_execute(directory.path(), "acme", trigger).await;
+    for id in ["e-1", "e-2"] {
+        let payload = json!({"tenantId": "acme", "taskId": id, "customerId": customer});
+        bus.put(json!({"eventId": id, "eventType": "oa.task.completed", "ts": 1000.0, "payload": payload}));
+    }
+    let app = setup(&bus).over(&directory).start().await;
+    eventually("the other arrives", async || inbox_size(&app, "acme").await == 1).await;
+}
