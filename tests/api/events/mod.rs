@@ -1,6 +1,7 @@
 //! Events, out and in (contract §10).
 
 mod bus;
+mod effects;
 mod governance;
 mod inbound;
 mod outage;
