@@ -25,7 +25,7 @@ const BATCH: u32 = 200;
 const RECORDS_AT_ONCE: usize = 4;
 /// After so many events, or so long, it is the others' turn.
 const EVENTS: usize = 1000;
-const TURN: Duration = Duration::from_secs(3);
+const TURN_LIMIT: Duration = Duration::from_secs(3);
 /// Why an event is held back that no envelope can be made of: that says nothing of the bus.
 const UNREADABLE: &str = "unreadable";
 /// After its first refusal an event waits this long, then twice as long each time.
@@ -130,7 +130,7 @@ impl Desk {
                 return turn;
             }
         };
-        let limit = Limit { until: Instant::now() + TURN, stopping, is_out: AtomicBool::new(false) };
+        let limit = Limit { until: Instant::now() + TURN_LIMIT, stopping, is_out: AtomicBool::new(false) };
         match self.see_to(tenant, &db, may, &limit, &mut turn).await {
             Ok(outcome) => turn.outcome = outcome,
             Err(error) => tracing::warn!(
