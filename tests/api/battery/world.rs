@@ -1,6 +1,7 @@
 //! A tenant with a record for every row of the table, and a client that holds every answer against the API document.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 
 use jsonschema::Validator;
 use reqwest::Method;
@@ -14,6 +15,8 @@ pub struct World {
     pub app: TestApp,
     pub document: Value,
     ids: BTreeMap<String, String>,
+    /// A bus that never answers: events stay as they are.
+    _bus: TcpListener,
 }
 
 impl World {
@@ -22,11 +25,12 @@ impl World {
     }
 
     pub async fn of(setup: Setup) -> Self {
-        // A bus that takes nothing: events stay as they are.
-        let setup = setup.with("EVENT_BUS_URL", "http://127.0.0.1:1");
+        let bus = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", bus.local_addr().expect("an address"));
+        let setup = setup.with("EVENT_BUS_URL", &url).with("CRM__EVENTS__BUS_TIMEOUT", "60s");
         let app = setup.at(clock_at("2026-11-22T08:00:00Z")).start().await;
         let document = app.anonymous().get("/openapi.json").await.expect(200).json();
-        let mut world = Self { app, document, ids: BTreeMap::new() };
+        let mut world = Self { app, document, ids: BTreeMap::new(), _bus: bus };
         world.seed().await;
         world
     }
