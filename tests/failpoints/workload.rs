@@ -55,7 +55,7 @@ pub(crate) async fn prepare() -> TempDir {
         insert into journal (at, actor, action, resource, record_id, version, changes)
             values (1000, 'me', 'customer.create', 'customer', 'early', 1, '{}');
         insert into outbox (event_id, type, record_id, at, data)
-            values ('e', 'crm.customer.created', 'early', 1000, '{}');
+            values ('e', 'crm.customer.created', 'early', unixepoch() * 1000, '{}');
         insert into idempotency (key, fingerprint, response, at)
             values ('early', 'the same body', '\"early\"', unixepoch() * 1000);
     ";
