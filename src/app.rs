@@ -20,7 +20,7 @@ use crate::http::{self, Readiness, State};
 use crate::identity::Identity;
 use crate::legacy;
 use crate::telemetry::{Metrics, Reading};
-use crate::tenancy::{Backlog, Capacity, DataRoot, Machine, Surroundings, Tenants};
+use crate::tenancy::{Backlog, Capacity, Copier, DataRoot, Machine, Surroundings, Tenants};
 
 /// How long closing all tenants may take once no request runs any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -64,6 +64,8 @@ struct Background {
     desk: Desk,
     poller: Option<Poller>,
     registration: Option<Registration>,
+    /// How fresh copies are kept; zero: none are made.
+    copy_every: Duration,
 }
 
 /// A service that listens, and does not answer yet.
@@ -85,7 +87,7 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Config { server, storage, tenants, auth, api, events, governance, log: _ } = config;
+        let Config { server, storage, tenants, auth, api, events, governance, backup, log: _ } = config;
         let Parts { clock, machine, working_directory } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
         identity.prepare().await;
@@ -152,7 +154,7 @@ impl App {
             ready,
         };
         let state = Arc::new(state);
-        let background = Background { desk, poller, registration };
+        let background = Background { desk, poller, registration, copy_every: backup.copy_every };
         Ok(Self { state, background, listener, address, data_root, capacity, server, accepts_any_token })
     }
 
@@ -204,7 +206,8 @@ impl App {
             .max_headers(HEAD_MAX_HEADERS)
             .max_buf_size(HEAD_MAX_BYTES);
         let handle = server.handle();
-        let Background { desk, poller, registration } = background;
+        let Background { desk, poller, registration, copy_every } = background;
+        let copier = (!copy_every.is_zero()).then(|| Copier::start(state.tenants.clone(), copy_every));
         let relay = Relay::start(desk);
         let polls = poller.map(Poller::start);
         let registered = registration.map(Registration::keep_up);
@@ -220,7 +223,7 @@ impl App {
         });
         let served = server.try_serve(http::service(state.clone(), settings.compress)).await;
         stopper.abort();
-        drop(polls);
+        drop((polls, copier));
         relay.stop().await;
         let still_open = state.tenants.close(CLOSE_LIMIT).await;
         served.context("serving")?;
@@ -282,6 +285,9 @@ fn readings(
     reading!(COUNTER, "point_read_batches", "Statements that answered them", counters.point_batches);
     reading!(COUNTER, "checkpoints", "Checkpoints of idle tenants", counters.checkpoints);
     reading!(COUNTER, "connections_discarded", "Connections closed after a fault", counters.discarded);
+    reading!(COUNTER, "copies", "Copies of tenants made", stats.copies);
+    reading!(COUNTER, "copy_failures", "Copies of tenants that could not be made", stats.copy_failures);
+    reading!(GAUGE, "copies_overdue", "Tenants whose copies are too old", stats.copies_overdue);
     reading!(COUNTER, "events_delivered", "Events that the bus took", tally.delivered);
     reading!(COUNTER, "event_failures", "Events that the bus refused, and outages of it", tally.failures);
     reading!(COUNTER, "events_received", "Events of other systems that came in", tally.received);

@@ -98,6 +98,7 @@ pub(super) const KEYS: &[Key] = &[
     key("governance.url", Kind::Text).alias("GOVERNANCE_URL"),
     key("governance.cell_url", Kind::Text).alias("CRM_BASE_URL"),
     key("governance.register_every", Kind::Duration),
+    key("backup.copy_every", Kind::Duration),
     key("log.filter", Kind::Text),
     key("log.format", Kind::Choice(&["text", "json"])),
 ];

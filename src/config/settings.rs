@@ -32,6 +32,8 @@ pub struct Config {
     pub events: Events,
     /// Whom the cell tells where it is.
     pub governance: Governance,
+    /// Copies of tenants' files.
+    pub backup: Backup,
     /// What is logged.
     pub log: Log,
 }
@@ -304,6 +306,15 @@ pub struct Governance {
     /// How often it registers again: the governance forgets when it restarts.
     #[serde(with = "humantime_serde")]
     pub register_every: Duration,
+}
+
+/// Copies of tenants' files (contract §4).
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Every change is in a tenant's copy within this time; zero: none is made.
+    #[serde(with = "humantime_serde")]
+    pub copy_every: Duration,
 }
 
 /// What is logged.

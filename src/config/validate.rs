@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(31_557_600);
 
 /// What is wrong: the key and the reason. A reason never quotes a secret.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
-    let Config { server, storage, tenants, auth, api, events, governance, log } = config;
+    let Config { server, storage, tenants, auth, api, events, governance, backup: _, log } = config;
     let mut faults = Faults(Vec::new());
     faults.server(server);
     faults.storage(storage);

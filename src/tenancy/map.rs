@@ -63,6 +63,12 @@ pub struct Stats {
     pub failures: AtomicU64,
     /// Tenants open now.
     pub open: AtomicU64,
+    /// Copies made.
+    pub copies: AtomicU64,
+    /// Copies that could not be made.
+    pub copy_failures: AtomicU64,
+    /// Tenants with changes that may have been missing from their copies for too long.
+    pub copies_overdue: AtomicU64,
     /// Files that were claimed while another claim on them lived: must stay 0.
     pub overlaps: AtomicU64,
 }
@@ -72,6 +78,8 @@ pub struct Tenants {
     inner: Arc<Inner>,
     pub(super) catalog: Catalog,
     pub(super) event_work: Arc<EventWork>,
+    /// Held by whoever copies a tenant.
+    pub(super) copying: AsyncMutex<()>,
     housekeeping: JoinHandle<()>,
     /// Taken by whoever waits for it.
     recovery: AsyncMutex<Option<JoinHandle<()>>>,
@@ -142,7 +150,7 @@ impl Tenants {
             }
         });
         let recovery = AsyncMutex::new(Some(tokio::spawn(inner.clone().recover())));
-        Ok(Self { inner, catalog, event_work, housekeeping, recovery })
+        Ok(Self { inner, catalog, event_work, copying: AsyncMutex::default(), housekeeping, recovery })
     }
 
     /// The tenant, opened if need be; `None` if there is none of this name.
@@ -201,6 +209,10 @@ impl Tenants {
             *empty = Arc::new(self.inner.opener.open_template().await?);
         }
         Ok(empty.clone())
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.inner.opener
     }
 
     /// What the map has done.

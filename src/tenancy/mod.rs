@@ -7,6 +7,7 @@
 //! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant, and connections for long reads.
+//! - `copies`: a closed, verified file of every tenant, for whoever copies files.
 //! - `event_work`: which tenants have events to see to; `catalog` keeps that, and what else concerns all of them.
 //!
 //! Nothing outside can name a connection. [`Read`] and [`Write`] exist only inside a unit of work, units are only taken
@@ -17,6 +18,7 @@ mod failpoint;
 
 mod bucket;
 mod catalog;
+mod copies;
 mod engine;
 mod error;
 mod event_work;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use self::copies::{Copier, CopyError, CopyState};
 pub use self::engine::{
     Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, LongRead, PointRead, Read,
     TenantDb, Unit, Write,

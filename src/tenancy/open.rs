@@ -216,7 +216,7 @@ fn cannot_open(error: io::Error) -> Unavailable {
 }
 
 /// What a file says of itself.
-struct Content {
+pub(super) struct Content {
     application_id: i64,
     version: i64,
     is_wal: bool,
@@ -227,7 +227,7 @@ struct Content {
 }
 
 /// What the file says of itself, if it is this tenant's and not too new.
-async fn check_content(
+pub(super) async fn check_content(
     reader: &mut Connection,
     tenant: &TenantId,
     latest: i64,

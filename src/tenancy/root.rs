@@ -54,10 +54,14 @@ impl DataRoot {
         check_blocks(directory, volume.f_bsize)?;
         let lock = lock(&directory.join("LOCK"), wait).await?;
         let root = Self { directory: directory.to_owned(), lock: Arc::new(Lock { _file: lock }) };
-        for part in ["tenants", "copies", "incoming", "backups", "trash"] {
+        for part in ["tenants", "copies", "copying", "incoming", "backups", "trash"] {
             make_directory(&root.directory.join(part))?;
         }
         root.remove_unfinished()?;
+        for entry in fs::read_dir(root.copying()).context("reading the directory of unfinished copies")? {
+            let path = entry.context("reading the directory of unfinished copies")?.path();
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
         Ok(root)
     }
 
@@ -108,6 +112,25 @@ impl DataRoot {
 
     pub(super) fn catalog_file(&self) -> PathBuf {
         self.directory.join("catalog.db")
+    }
+
+    /// The tenant's copy, which is whole or not there.
+    pub(super) fn copy_file(&self, tenant: &TenantId) -> PathBuf {
+        location::file_in(&self.directory.join("copies"), tenant)
+    }
+
+    /// The tenant's copy while it is being made.
+    pub(super) fn unfinished_copy(&self, tenant: &TenantId) -> PathBuf {
+        location::file_in(&self.copying(), tenant)
+    }
+
+    /// A file that is made to see what time the file system has. No tenant's copy is called so.
+    pub(super) fn clock_file(&self) -> PathBuf {
+        self.copying().join("now")
+    }
+
+    fn copying(&self) -> PathBuf {
+        self.directory.join("copying")
     }
 
     /// What was taken out of the tenants' directory, until an operator removes it.

@@ -3,6 +3,7 @@
 mod additions;
 mod admit;
 mod aside;
+mod copies;
 mod disk;
 mod faults;
 mod group_commit;

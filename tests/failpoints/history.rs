@@ -6,7 +6,7 @@ use std::path::Path;
 use futures_util::FutureExt as _;
 
 use crate::support::{Setup, Tables, tables, tenant};
-use crate::workload::{EARLY, SAYS, TENANTS, files, write};
+use crate::workload::{EARLY, SAYS, TENANTS, files, names_in_copy, write};
 
 /// What the clients of one process said before it ended.
 #[derive(Debug, Default)]
@@ -83,6 +83,7 @@ impl History {
     pub(crate) async fn verify(&self, directory: &Path) {
         let tenants = Setup::default().tenants_of(directory).await;
         for of in TENANTS {
+            let _sound = names_in_copy(directory, of).await;
             let mut writes: BTreeMap<&str, Fate> = self
                 .writes
                 .iter()

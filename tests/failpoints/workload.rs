@@ -199,7 +199,24 @@ impl Client {
                     say(format_args!("unread {NOBODY} {name} {why:?}"));
                 }
             }
+            self.copy(&acknowledged).await;
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Copies the tenant: whatever fails, its copy is a whole one, with what was acknowledged before.
+    async fn copy(&self, acknowledged: &[String]) {
+        let (tenants, of) = (self.tenants.clone(), self.tenant);
+        let copied = tokio::spawn(async move { tenants.copy(&tenant(of)).await });
+        match copied.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => return say(format_args!("unread {of} copy {why:?}")),
+            Err(_panic) => return say(format_args!("unread {of} copy panicked")),
+        }
+        let root = self.tenants.data_root();
+        if let Some(names) = names_in_copy(root, of).await {
+            let missing: Vec<_> = acknowledged.iter().filter(|name| !names.contains(name)).collect();
+            assert!(missing.is_empty(), "{missing:?} are not in the copy of {of}");
         }
     }
 
@@ -242,6 +259,23 @@ impl Client {
         assert!(found >= acknowledged.len() as i64, "{found} of {acknowledged:?} in {}", self.tenant);
         Ok(())
     }
+}
+
+/// What is in the copy of a tenant, which must be sound; `None` if there is none.
+pub(crate) async fn names_in_copy(directory: &Path, of: &str) -> Option<Vec<String>> {
+    // The file may be replaced while it is looked at: whichever it is, it is whole.
+    let copy = directory.join("copies").join(format!("{of}.db"));
+    let options = SqliteConnectOptions::new().filename(&copy).read_only(true).immutable(true);
+    if !copy.exists() {
+        return None;
+    }
+    let mut connection = options.connect().await.expect("a database");
+    let sound: String =
+        sqlx::query_scalar("pragma integrity_check").fetch_one(&mut connection).await.expect("checked");
+    assert_eq!(sound, "ok", "the copy of {of}");
+    let names = sqlx::query_scalar("select name from customers").fetch_all(&mut connection).await;
+    connection.close().await.expect("closed");
+    Some(names.expect("rows"))
 }
 
 /// The names of a data root's files of tenants, without what a running cell has beside them.

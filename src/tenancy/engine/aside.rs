@@ -6,17 +6,19 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::fault::settle;
 use super::handle::{Prefix, Read};
-use super::{Common, Fault, OpenFile, Role, Settings, Shared, TenantDb, Unit};
+use super::{Common, Connection, Fault, OpenFile, Role, Settings, Shared, TenantDb, Unit};
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
@@ -24,7 +26,7 @@ use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 pub(in crate::tenancy) const AT_ONCE: usize = 4;
 const AT_ONCE_IN_TENANT: usize = 1;
 /// Kinds of long reads.
-pub(in crate::tenancy) const KINDS: usize = 2;
+pub(in crate::tenancy) const KINDS: usize = 3;
 /// How long a read waits for its turn: with its own deadline it must be over before the platform's gateway gives up.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -36,28 +38,38 @@ pub enum LongRead {
     Report,
     /// Very many rows, at the pace of whoever takes them: at most `storage.export_deadline`.
     Export,
+    /// The whole file, for a copy of it.
+    Copy,
 }
+
+/// A copy that takes longer than this is given up: its snapshot keeps the WAL from being emptied.
+const COPY_DEADLINE: Duration = Duration::from_secs(1800);
 
 impl LongRead {
     fn deadline(self, settings: &Settings) -> Duration {
         match self {
             Self::Report => settings.report_deadline,
             Self::Export => settings.export_deadline,
+            Self::Copy => COPY_DEADLINE,
         }
     }
 }
+
+/// Where the outcome of a long read goes.
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// Turns of long reads.
 #[derive(Debug)]
 pub(super) struct Turns {
     reports: Arc<Semaphore>,
     exports: Arc<Semaphore>,
+    copies: Arc<Semaphore>,
 }
 
 impl Turns {
     fn new(at_once: usize) -> Self {
         let turns = || Arc::new(Semaphore::new(at_once));
-        Self { reports: turns(), exports: turns() }
+        Self { reports: turns(), exports: turns(), copies: turns() }
     }
 
     /// Those of a process.
@@ -74,12 +86,13 @@ impl Turns {
         match kind {
             LongRead::Report => self.reports.clone(),
             LongRead::Export => self.exports.clone(),
+            LongRead::Copy => self.copies.clone(),
         }
     }
 
     /// Waits until no long read of the tenant has its file open, and lets no other begin.
     pub(super) async fn end(&self) {
-        for turns in [&self.reports, &self.exports] {
+        for turns in [&self.reports, &self.exports, &self.copies] {
             let every = u32::try_from(AT_ONCE_IN_TENANT).unwrap_or(u32::MAX);
             if let Ok(last) = turns.acquire_many(every).await {
                 turns.close();
@@ -151,6 +164,62 @@ impl TenantDb {
         T: Send + 'static,
         F: AsyncFnOnce(&mut Read) -> Result<T, StoreError> + for<'a> Unit<'a, Read, T> + Send + 'static,
     {
+        let Aside { file, shared, common, .. } = &self.aside;
+        let (limit, totals) = (kind.deadline(&shared.settings), common.totals.clone());
+        let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
+        let work = move |db: Arc<Self>, connection: Connection, mut answer: Answer<T>| {
+            let mut read = Read::new(connection);
+            read.count_with(&totals);
+            read.prefix = Prefix::Begin;
+            let work = async move {
+                let ran = tokio::select! {
+                    biased;
+                    () = db.ended() => Some(Err(db.gone())),
+                    () = answer.closed() => None, // nobody waits for it any more, and a read has no effect
+                    ran = db.run_aside(&mut read, limit, scope, unit) => Some(ran),
+                };
+                if let Some(ran) = ran {
+                    let _gone = answer.send(ran);
+                }
+                read.into_connection()
+            };
+            work.boxed()
+        };
+        self.beside(kind, role, work).await
+    }
+
+    /// Writes a whole, compact copy of the file into `to`, which is empty or not there: what one snapshot has that holds every
+    /// write answered before. Nobody else waits for it. It ends with its caller, and when the tenant can no longer be served.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] if its turn does not come soon, [`StoreError::Unavailable`], and whatever writing `to` meets.
+    pub(in crate::tenancy) async fn copy_to(self: &Arc<Self>, to: PathBuf) -> Result<(), StoreError> {
+        let work = move |db: Arc<Self>, mut connection: Connection, mut answer: Answer<()>| {
+            let work = async move {
+                connection.abort_after(COPY_DEADLINE);
+                let copy = sqlx::query("vacuum into ?1").bind(to.to_string_lossy().into_owned());
+                let copied = tokio::select! {
+                    biased;
+                    () = db.ended() => Some(Err(db.gone())),
+                    () = answer.closed() => None,
+                    copied = copy.execute(connection.raw()) => Some(copied.map(drop).map_err(StoreError::from)),
+                };
+                if let Some(copied) = copied {
+                    let _gone = answer.send(copied);
+                }
+                connection
+            };
+            work.boxed()
+        };
+        self.beside(LongRead::Copy, Role::Copier, work).await
+    }
+
+    /// Gives `work` a connection of its own, in a task of its own, when its turn comes; closes what it gives back.
+    async fn beside<T, W>(self: &Arc<Self>, kind: LongRead, role: Role, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<Self>, Connection, Answer<T>) -> BoxFuture<'static, Connection> + Send + 'static,
+    {
         self.condition.check()?;
         let turn = self.aside.turn(kind).await?;
         // From here until the connection is closed: the next opener must not believe that the file is.
@@ -158,22 +227,13 @@ impl TenantDb {
             Some(claim) => Some(claim.upgrade().ok_or_else(|| self.gone())?),
             None => None,
         };
-        let (mut answer, receiver) = oneshot::channel();
+        let (answer, receiver) = oneshot::channel();
         let db = self.clone();
         let task = async move {
-            match db.open_aside().await {
-                Ok(mut read) => {
-                    let limit = kind.deadline(&db.aside.shared.settings);
-                    let ran = tokio::select! {
-                        biased;
-                        () = db.ended() => Some(Err(db.gone())),
-                        () = answer.closed() => None, // nobody waits for it any more, and a read has no effect
-                        ran = db.run_aside(&mut read, limit, scope, unit) => Some(ran),
-                    };
-                    if let Some(ran) = ran {
-                        let _gone = answer.send(ran);
-                    }
-                    let connection = read.into_connection();
+            let Aside { file, shared, common, .. } = &db.aside;
+            match file.connect(role, &shared.counters, &common.condition).await {
+                Ok(connection) => {
+                    let connection = work(db.clone(), connection, answer).await;
                     connection.abort_after(Duration::ZERO);
                     connection.close().await;
                 }
@@ -187,15 +247,6 @@ impl TenantDb {
         };
         tokio::spawn(task.instrument(self.aside.span.clone()));
         receiver.await.map_err(|_| Unavailable::not_written(Reason::TaskEnded))?
-    }
-
-    async fn open_aside(&self) -> Result<Read, Unavailable> {
-        let Aside { file, shared, common, .. } = &self.aside;
-        let role = if file.identity.is_some() { Role::Reader } else { Role::Immutable };
-        let mut read = Read::new(file.connect(role, &shared.counters, &common.condition).await?);
-        read.count_with(&common.totals);
-        read.prefix = Prefix::Begin;
-        Ok(read)
     }
 
     async fn run_aside<T, F>(

@@ -29,6 +29,8 @@ pub(crate) enum Role {
     Writer,
     /// `query_only`, but opened for writing: a connection opened read-only that closes last leaves the `-wal` behind.
     Reader,
+    /// As a reader, but not `query_only`, which would also forbid to write a copy.
+    Copier,
     /// Reads a file that nobody changes, without locks or side files: the template.
     Immutable,
 }
@@ -102,6 +104,7 @@ fn options(path: &Path, role: Role) -> SqliteConnectOptions {
         Role::Reader => {
             base.busy_timeout(Duration::from_secs(2)).statement_cache_capacity(32).pragma("query_only", "on")
         }
+        Role::Copier => base.busy_timeout(Duration::from_secs(2)).statement_cache_capacity(1),
         Role::Immutable => base.immutable(true).read_only(true).statement_cache_capacity(32),
     }
 }
