@@ -7,6 +7,7 @@
 
 mod battery;
 mod contacts;
+mod copies;
 mod customers;
 mod demo;
 mod docs;
