@@ -8,15 +8,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::engine;
 
 /// Descriptors of an open tenant: the file, its WAL and its shared memory for the first connection, two for the second, and
-/// one to spare while it is made or closed. Then the file for each kind of long read: while another connection holds a
+/// one to spare while it is made or closed. Then the file for each long read: while another connection holds a
 /// lock, SQLite keeps the descriptor of one that is closed, for the next.
-const FILES_PER_TENANT: u64 = 6 + engine::KINDS as u64;
+const FILES_PER_TENANT: u64 = 6 + engine::IN_TENANT as u64;
 /// sqlx runs one thread for each connection.
 const THREADS_PER_TENANT: u64 = 2;
 /// Measured: at most 400 KiB for an active tenant.
 const MEMORY_PER_TENANT: u64 = 400 * 1024;
 /// Connections of long reads.
-const ASIDE: u64 = (engine::AT_ONCE * engine::KINDS) as u64;
+const ASIDE: u64 = engine::IN_PROCESS as u64;
 /// Descriptors for logs, `LOCK`, the listener and the runtime; and for each long read the file and its WAL.
 const OTHER_FILES: u64 = 64 + 2 * ASIDE;
 /// Threads of the runtime and its blocking pool, and of long reads.
@@ -151,7 +151,7 @@ mod tests {
         let capacity = |machine, configured| Capacity::of(machine, configured, 4096);
         assert_eq!(capacity(ROOMY, 7).bound_by, Bound::Configured);
         assert_eq!(capacity(Machine { files: 20_000, ..ROOMY }, 0).bound_by, Bound::Files);
-        assert_eq!(capacity(Machine { threads: 400, ..ROOMY }, 0).tenants, 164);
+        assert_eq!(capacity(Machine { threads: 400, ..ROOMY }, 0).tenants, 163);
         assert_eq!(capacity(Machine { memory: 256 << 20, ..ROOMY }, 0).bound_by, Bound::Memory);
     }
 

@@ -22,11 +22,13 @@ use super::{Common, Connection, Fault, OpenFile, Role, Settings, Shared, TenantD
 use crate::domain::Scope;
 use crate::tenancy::error::{Quarantine, Reason, StoreError, Unavailable};
 
-/// Long reads of one kind that run at once in the process, and in one tenant.
-pub(in crate::tenancy) const AT_ONCE: usize = 4;
+/// Reports, and exports, that run at once in the process; and long reads of one kind in one tenant.
+const AT_ONCE: usize = 4;
 const AT_ONCE_IN_TENANT: usize = 1;
-/// Kinds of long reads.
-pub(in crate::tenancy) const KINDS: usize = 3;
+/// Long reads that have a tenant's file open at once: a report and an export.
+pub(in crate::tenancy) const IN_TENANT: usize = 2 * AT_ONCE_IN_TENANT;
+/// Those of the process; and a copy, which is made of one tenant at a time.
+pub(in crate::tenancy) const IN_PROCESS: usize = 2 * AT_ONCE + 1;
 /// How long a read waits for its turn: with its own deadline it must be over before the platform's gateway gives up.
 const WAIT: Duration = Duration::from_secs(5);
 
