@@ -12,6 +12,7 @@ use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
 use tokio::net::TcpListener;
 
+use crate::admin::{self, AdminServer, Via};
 use crate::config::{self, Binding, Config};
 use crate::domain::{Clock, IdSource, Masking, ReceivedKind, SystemClock, Timestamp};
 use crate::events::{self, Desk, Poller, Relay, Tally};
@@ -20,7 +21,7 @@ use crate::http::{self, Readiness, State};
 use crate::identity::Identity;
 use crate::legacy;
 use crate::telemetry::{Metrics, Reading};
-use crate::tenancy::{Backlog, Capacity, Copier, DataRoot, Machine, Surroundings, Tenants};
+use crate::tenancy::{Backlog, Capacity, DataRoot, Machine, Surroundings, Tenants, Upkeep};
 
 /// How long closing all tenants may take once no request runs any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -64,8 +65,10 @@ struct Background {
     desk: Desk,
     poller: Option<Poller>,
     registration: Option<Registration>,
-    /// How fresh copies are kept; zero: none are made.
-    copy_every: Duration,
+    backup: config::Backup,
+    /// How long trash is kept.
+    trash_keep: Duration,
+    admin: AdminServer,
 }
 
 /// A service that listens, and does not answer yet.
@@ -87,7 +90,8 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
-        let Config { server, storage, tenants, auth, api, events, governance, backup, log: _ } = config;
+        let Config { server, storage, tenants, auth, api, events, governance, backup, admin, log: _ } =
+            config;
         let Parts { clock, machine, working_directory } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
         identity.prepare().await;
@@ -152,9 +156,18 @@ impl App {
             body_room: crate::http::BodyRoom::default(),
             metrics,
             ready,
+            recent: crate::http::Recent::default(),
         };
         let state = Arc::new(state);
-        let background = Background { desk, poller, registration, copy_every: backup.copy_every };
+        let operators = admin::Desk {
+            tenants: state.tenants.clone(),
+            clock: state.clock.clone(),
+            cell: Some(state.clone()),
+            via: Via::Socket,
+        };
+        let admin = AdminServer::start(operators, &data_root, admin.address).await?;
+        let trash_keep = tenants.trash_keep;
+        let background = Background { desk, poller, registration, backup, trash_keep, admin };
         Ok(Self { state, background, listener, address, data_root, capacity, server, accepts_any_token })
     }
 
@@ -206,8 +219,8 @@ impl App {
             .max_headers(HEAD_MAX_HEADERS)
             .max_buf_size(HEAD_MAX_BYTES);
         let handle = server.handle();
-        let Background { desk, poller, registration, copy_every } = background;
-        let copier = (!copy_every.is_zero()).then(|| Copier::start(state.tenants.clone(), copy_every));
+        let Background { desk, poller, registration, backup, trash_keep, admin } = background;
+        let upkeep = Upkeep::start(&state.tenants, &backup, trash_keep);
         let relay = Relay::start(desk);
         let polls = poller.map(Poller::start);
         let registered = registration.map(Registration::keep_up);
@@ -223,7 +236,8 @@ impl App {
         });
         let served = server.try_serve(http::service(state.clone(), settings.compress)).await;
         stopper.abort();
-        drop((polls, copier));
+        drop((polls, upkeep));
+        admin.stop().await;
         relay.stop().await;
         let still_open = state.tenants.close(CLOSE_LIMIT).await;
         served.context("serving")?;
@@ -288,6 +302,9 @@ fn readings(
     reading!(COUNTER, "copies", "Copies of tenants made", stats.copies);
     reading!(COUNTER, "copy_failures", "Copies of tenants that could not be made", stats.copy_failures);
     reading!(GAUGE, "copies_overdue", "Tenants whose copies are too old", stats.copies_overdue);
+    reading!(COUNTER, "drills", "Copies restored beside and found equal", stats.drills);
+    reading!(COUNTER, "drill_failures", "Copies that were not what they should be", stats.drill_failures);
+    reading!(COUNTER, "check_failures", "Files found unsound", stats.check_failures);
     reading!(COUNTER, "events_delivered", "Events that the bus took", tally.delivered);
     reading!(COUNTER, "event_failures", "Events that the bus refused, and outages of it", tally.failures);
     reading!(COUNTER, "events_received", "Events of other systems that came in", tally.received);
@@ -304,6 +321,23 @@ fn readings(
     of_event_work("events_pending", "Events to be delivered", |_, backlog, _| backlog.pending);
     of_event_work("events_oldest_age_seconds", "Age of the oldest of them", |_, backlog, now| {
         backlog.oldest.map_or(0, |oldest| now.since(oldest).as_secs())
+    });
+    let last_drill = stats.clone();
+    let of_clock = clock.clone();
+    readings.push(Reading {
+        name: "drill_age_seconds",
+        help: "Since a copy was last restored and found equal; since 1970 if none was",
+        is_gauge: GAUGE,
+        read: Arc::new(move || {
+            let last = Timestamp::from_millis(last_drill.last_drill.load(Ordering::Relaxed));
+            of_clock.now().since(last).as_secs()
+        }),
+    });
+    readings.push(Reading {
+        name: "disk_free_bytes",
+        help: "Room on the data root's disk",
+        is_gauge: GAUGE,
+        read: Arc::new(tenants.free_space()),
     });
     readings.push(Reading {
         name: "tenants_quarantined",

@@ -6,6 +6,7 @@
 
 use std::env;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -158,12 +159,29 @@ pub fn client(setting: &'static str, url: &Url, timeout: Duration) -> Result<Cli
             "is https, but SSL_CERT_FILE or SSL_CERT_DIR names no usable certificate; correct or unset them",
         ));
     }
-    let mozilla =
-        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
     builder()
-        .tls_certs_only(mozilla)
+        .tls_certs_only(mozilla())
         .build()
         .map_err(|_| refuse("cannot be asked: no HTTP client could be built"))
+}
+
+/// The client for whoever listens on the socket at `path`, on this machine; its calls may take as long as they need.
+///
+/// # Errors
+/// No client can be built.
+pub fn socket_client(path: &Path) -> Result<Client, reqwest::Error> {
+    // It never speaks TLS: no certificates are read.
+    ClientBuilder::new()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .no_proxy()
+        .tls_certs_only(mozilla())
+        .unix_socket(path)
+        .build()
+}
+
+fn mozilla() -> impl Iterator<Item = Certificate> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok())
 }
 
 /// The body of an answer, if it has no more than `most` bytes; no more of it is read.

@@ -151,6 +151,7 @@ mod tests {
                     Kind::Number => "7",
                     Kind::Switch => "on",
                     Kind::Duration => "7s",
+                    Kind::Size => "7 MiB",
                     Kind::Secret => SECRET,
                     Kind::Choice(words) => words[1],
                     Kind::Text => match key.path {
@@ -162,6 +163,7 @@ mod tests {
                         | "events.gateway_url"
                         | "governance.url"
                         | "governance.cell_url" => "http://seven",
+                        "admin.address" => "127.0.0.7:7",
                         "api.time_zone" => "Europe/Berlin",
                         "events.subscribe" => "oa.task.completed",
                         _ => "seven",

@@ -2,6 +2,7 @@
 //!
 //! `settings.rs` holds the types and `config/default.toml` the defaults; the tests below fail when the three differ.
 
+use bytesize::ByteSize;
 use config::ValueKind;
 
 /// Variables that begin with this are the cell's: an unknown one is a mistake.
@@ -31,6 +32,8 @@ pub(super) enum Kind {
     Number,
     Switch,
     Duration,
+    /// Bytes, with a unit.
+    Size,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -56,11 +59,14 @@ pub(super) const KEYS: &[Key] = &[
     key("storage.write_deadline", Kind::Duration),
     key("storage.report_deadline", Kind::Duration),
     key("storage.export_deadline", Kind::Duration),
+    key("storage.low_water", Kind::Size),
+    key("storage.stop_writes", Kind::Size),
     key("tenants.default_id", Kind::Text).alias("DEFAULT_TENANT_ID"),
     key("tenants.provision", Kind::Choice(&["auto", "explicit"])).alias("CRM_TENANT_PROVISION"),
     key("tenants.binding", Kind::Choice(&["header", "strict"])).alias("CRM_TENANT_BINDING"),
     key("tenants.create_burst", Kind::Number),
     key("tenants.create_per_minute", Kind::Number),
+    key("tenants.trash_keep", Kind::Duration),
     key("auth.verify_signature", Kind::Switch).alias("CELL_VERIFY_SIGNATURE"),
     key("auth.signing_secret", Kind::Secret).alias("CELL_SIGNING_SECRET"),
     key("auth.strict", Kind::Switch).alias("CRM_AUTH_STRICT"),
@@ -99,6 +105,10 @@ pub(super) const KEYS: &[Key] = &[
     key("governance.cell_url", Kind::Text).alias("CRM_BASE_URL"),
     key("governance.register_every", Kind::Duration),
     key("backup.copy_every", Kind::Duration),
+    key("backup.drill_every", Kind::Duration),
+    key("backup.check_every", Kind::Duration),
+    key("admin.address", Kind::Text).alias("CRM_ADMIN_ADDR"),
+    key("admin.token", Kind::Secret).alias("CRM_ADMIN_TOKEN"),
     key("log.filter", Kind::Text),
     key("log.format", Kind::Choice(&["text", "json"])),
 ];
@@ -157,7 +167,7 @@ impl Kind {
                     return Err(format!("{text:?} is neither of 1, true, yes, on nor of 0, false, no, off"));
                 }
             },
-            Self::Text | Self::Secret | Self::Duration | Self::Choice(_) => {
+            Self::Text | Self::Secret | Self::Duration | Self::Size | Self::Choice(_) => {
                 ValueKind::String(text.to_owned())
             }
         };
@@ -181,6 +191,11 @@ impl Kind {
             (Self::Duration, _) => {
                 Err("must be a duration in quotes, like \"500ms\", \"2s\" or \"1h\"".to_owned())
             }
+            (Self::Size, ValueKind::String(text)) => match text.parse::<ByteSize>() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("{text:?} is not a size like 64MiB or 1GiB: {error}")),
+            },
+            (Self::Size, _) => Err("must be a size in quotes, like \"64MiB\" or \"1GiB\"".to_owned()),
             (Self::Choice(words), ValueKind::String(text)) if words.contains(&text.as_str()) => Ok(()),
             (Self::Choice(words), ValueKind::String(text)) => {
                 Err(format!("{text:?} is not one of {}", words.join(", ")))
@@ -275,7 +290,7 @@ mod tests {
 
         let aliases: Vec<_> = KEYS.iter().filter_map(|key| Some((key.alias?, key.parts().1))).collect();
         assert_eq!(aliases, documented);
-        assert_eq!(aliases.len(), 32);
+        assert_eq!(aliases.len(), 34);
     }
 
     #[test]
@@ -324,6 +339,8 @@ mod tests {
     #[test]
     fn a_file_may_hold_only_the_kind_of_value_that_the_key_has() {
         let values = [ValueKind::I64(1), ValueKind::Boolean(true), "2s".into(), ValueKind::Float(1.0)];
+        let size = ["7MiB".into(), ValueKind::I64(7)];
+        assert_eq!(size.each_ref().map(|value| Kind::Size.check(value).is_ok()), [true, false]);
         for (kind, accepted) in [
             (Kind::Number, [true, false, false, false]),
             (Kind::Switch, [false, true, false, false]),

@@ -21,7 +21,7 @@ pub use bus_target::BusTarget;
 pub use database_url::{InvalidDatabaseUrl, database_file};
 pub use error::{ConfigError, Problem};
 pub use settings::{
-    Api, Auth, Backup, Binding, Config, Events, Governance, Idempotency, Legacy, Log, LogFormat, PatchNull,
-    Provision, Server, Storage, Tenants, UnknownFields,
+    Admin, Api, Auth, Backup, Binding, Config, Events, Governance, Idempotency, Legacy, Log, LogFormat,
+    PatchNull, Provision, Server, Storage, Tenants, UnknownFields,
 };
 pub use sources::Sources;

@@ -1,8 +1,9 @@
 //! The settings as types. `config/default.toml` holds the same keys with their defaults and comments.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
@@ -34,6 +35,9 @@ pub struct Config {
     pub governance: Governance,
     /// Copies of tenants' files.
     pub backup: Backup,
+    /// How operators reach a running cell. Without a value in it, the section is none.
+    #[serde(default)]
+    pub admin: Admin,
     /// What is logged.
     pub log: Log,
 }
@@ -96,6 +100,11 @@ pub struct Storage {
     /// An export that takes longer than this is broken off, whoever is slow.
     #[serde(with = "humantime_serde")]
     pub export_deadline: Duration,
+    /// With less room than this on the data root's disk no copies, backups and tenants are made by operators; absent: 512 MiB,
+    /// or a tenth of the disk if that is less.
+    pub low_water: Option<ByteSize>,
+    /// With less room than this, writes are refused; absent: 64 MiB, or 3 % of the disk if that is less.
+    pub stop_writes: Option<ByteSize>,
 }
 
 /// What a database of the Python cell at `CRM_DATABASE_URL` that was not imported means.
@@ -122,6 +131,9 @@ pub struct Tenants {
     pub create_burst: u32,
     /// Tenants that may be created a minute once the burst is used up.
     pub create_per_minute: u32,
+    /// Deleted tenants, and files that others took the place of, are removed for good after this long.
+    #[serde(with = "humantime_serde")]
+    pub trash_keep: Duration,
 }
 
 /// Who creates tenants.
@@ -315,6 +327,23 @@ pub struct Backup {
     /// Every change is in a tenant's copy within this time; zero: none is made.
     #[serde(with = "humantime_serde")]
     pub copy_every: Duration,
+    /// One tenant's copy is restored and compared this often; zero: never.
+    #[serde(with = "humantime_serde")]
+    pub drill_every: Duration,
+    /// Every tenant's file is looked at as a whole within this time; zero: never.
+    #[serde(with = "humantime_serde")]
+    pub check_every: Duration,
+}
+
+/// How operators reach a running cell.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// `CRM_ADMIN_ADDR`: address and port for operators, besides the socket in the data root; absent: none.
+    pub address: Option<SocketAddr>,
+    /// `CRM_ADMIN_TOKEN`: the service token with which commands ask a cell on another machine.
+    #[serde(serialize_with = "hidden")]
+    pub token: Option<SecretString>,
 }
 
 /// What is logged.

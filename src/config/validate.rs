@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::bus_target::BusTarget;
 use super::database_url::database_file;
-use super::settings::{Api, Auth, Config, Events, Governance, Log, Server, Storage, Tenants};
+use super::settings::{Api, Auth, Backup, Config, Events, Governance, Log, Server, Storage, Tenants};
 use crate::domain::ReceivedKind;
 use crate::upstream;
 
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(31_557_600);
 
 /// What is wrong: the key and the reason. A reason never quotes a secret.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
-    let Config { server, storage, tenants, auth, api, events, governance, backup: _, log } = config;
+    let Config { server, storage, tenants, auth, api, events, governance, backup, admin: _, log } = config;
     let mut faults = Faults(Vec::new());
     faults.server(server);
     faults.storage(storage);
@@ -34,6 +34,7 @@ pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
     faults.api(api);
     faults.events(events);
     faults.governance(governance);
+    faults.backup(backup);
     faults.log(log);
     faults.0
 }
@@ -71,6 +72,8 @@ impl Faults {
             write_deadline,
             report_deadline,
             export_deadline,
+            low_water: _,
+            stop_writes: _,
         } = storage;
         self.check("storage.database_url", database_file(database_url, Path::new(""), |_| false));
         self.duration("storage.lock_wait", *lock_wait);
@@ -85,10 +88,12 @@ impl Faults {
     }
 
     fn tenants(&mut self, tenants: &Tenants) {
-        let Tenants { default_id: _, provision: _, binding: _, create_burst, create_per_minute } = tenants;
+        let Tenants { default_id: _, provision: _, binding: _, create_burst, create_per_minute, trash_keep } =
+            tenants;
         let all = 1..=u64::from(u32::MAX);
         self.number("tenants.create_burst", u64::from(*create_burst), all.clone());
         self.number("tenants.create_per_minute", u64::from(*create_per_minute), all);
+        self.lasting("tenants.trash_keep", *trash_keep);
     }
 
     fn auth(&mut self, auth: &Auth) {
@@ -173,6 +178,13 @@ impl Faults {
             let reason = "needs a bus to ask: set EVENT_BUS_URL or GATEWAY_URL to its http:// address";
             self.check("events.poll_every", can_be_asked.then_some(()).ok_or(reason));
         }
+    }
+
+    fn backup(&mut self, backup: &Backup) {
+        let Backup { copy_every, drill_every, check_every } = backup;
+        self.duration("backup.copy_every", *copy_every);
+        self.duration("backup.drill_every", *drill_every);
+        self.duration("backup.check_every", *check_every);
     }
 
     fn governance(&mut self, governance: &Governance) {
@@ -266,6 +278,10 @@ mod tests {
             ("CRM__STORAGE__EXPORT_DEADLINE", "0s"),
             ("CRM__TENANTS__CREATE_BURST", "0"),
             ("CRM__TENANTS__CREATE_PER_MINUTE", "0"),
+            ("CRM__TENANTS__TRASH_KEEP", "0s"),
+            ("CRM__STORAGE__LOW_WATER", "much"),
+            ("CRM__BACKUP__DRILL_EVERY", "2years"),
+            ("CRM_ADMIN_ADDR", "localhost"),
             ("CRM_JWT_SECRET", "0123456789abcdef0123456789abcde"),
             ("CRM__AUTH__PLATFORM_TIMEOUT", "0s"),
             ("CRM__AUTH__PLATFORM_STALE", "2years"),

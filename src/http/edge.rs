@@ -19,6 +19,7 @@ use tracing::field::Empty;
 
 use super::error::ApiError;
 use super::messages::Message;
+use super::recent::{Answered, Caller};
 use super::state::State;
 use super::trace::RequestIds;
 use crate::domain::TenantId;
@@ -48,6 +49,7 @@ impl Handler for Edge {
     ) {
         let start = Instant::now();
         let state = &self.0;
+        let at = state.clock.now();
         let ids = RequestIds::read(request, &*state.clock, &state.ids);
         depot.insert_typed(ids.clone());
         depot.insert_typed(state.clone());
@@ -92,6 +94,17 @@ impl Handler for Edge {
         headers.append(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         state.metrics.request(request.method().as_str(), status.as_u16(), elapsed);
+        let answered = Answered {
+            request_id: ids.request_id.clone(),
+            trace_id: ids.trace_id.clone(),
+            at,
+            method: request.method().to_string(),
+            route: request.matched_path().to_owned(),
+            status: status.as_u16(),
+            duration_ms: elapsed.as_secs_f64() * 1000.0,
+            caller: depot.remove_typed::<Caller>().ok(),
+        };
+        state.recent.add(answered);
         tracing::info!(
             target: "crm_cell::access",
             method = %request.method(),

@@ -15,7 +15,7 @@ use super::trace::RequestIds;
 use super::{openapi, respond};
 use crate::domain::{FieldError, Invalid, InvalidCursor, Problem, Resource, Violation};
 use crate::identity::Denied;
-use crate::tenancy::{OpenError, StoreError, Unavailable};
+use crate::tenancy::{OpenError, Reason, StoreError, Unavailable};
 
 /// The result of a handler or an extractor.
 pub(super) type ApiResult<T> = Result<T, ApiError>;
@@ -49,6 +49,7 @@ codes! {
     Unauthorized = UNAUTHORIZED "UNAUTHORIZED",
     Forbidden = FORBIDDEN "FORBIDDEN",
     TenantMismatch = FORBIDDEN "TENANT_MISMATCH",
+    TenantSuspended = FORBIDDEN "TENANT_SUSPENDED",
     SignatureInvalid = FORBIDDEN "SIGNATURE_INVALID",
     NotFound = NOT_FOUND "NOT_FOUND",
     TenantNotFound = NOT_FOUND "TENANT_NOT_FOUND",
@@ -337,7 +338,10 @@ impl From<Denied> for ApiError {
 impl From<OpenError> for ApiError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Unknown => Self::new(Code::TenantNotFound, Message::TenantNotFound),
+            OpenError::Unknown | OpenError::Deleted => {
+                Self::new(Code::TenantNotFound, Message::TenantNotFound)
+            }
+            OpenError::Suspended(_) => Self::new(Code::TenantSuspended, Message::TenantSuspended),
             OpenError::Overloaded => overloaded(),
             OpenError::TooManyNew { retry_after } => {
                 Self::new(Code::RateLimit, Message::TooManyTenants).retry_after(retry_after)
@@ -349,8 +353,14 @@ impl From<OpenError> for ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(unavailable: Unavailable) -> Self {
-        tracing::warn!(error = &unavailable as &dyn std::error::Error, "tenant unavailable");
-        let mut error = Self::new(Code::TenantUnavailable, Message::TenantUnavailable);
+        let message = match unavailable.reason {
+            Reason::ReadOnly => Message::TenantReadOnly,
+            _ => {
+                tracing::warn!(error = &unavailable as &dyn std::error::Error, "tenant unavailable");
+                Message::TenantUnavailable
+            }
+        };
+        let mut error = Self::new(Code::TenantUnavailable, message);
         error.0.details = unavailable.outcome.as_str();
         error.retry_after(unavailable.retry_after)
     }

@@ -80,6 +80,8 @@ pub(super) enum Message {
     RateLimited,
     Overloaded,
     TooManyTenants,
+    TenantReadOnly,
+    TenantSuspended,
     TenantUnavailable,
     Internal,
 }
@@ -211,6 +213,11 @@ impl Message {
             Self::TooManyTenants => {
                 pair("新租户创建过于频繁，请稍后重试", "Too many new tenants: retry later.")
             }
+            Self::TenantReadOnly => pair(
+                "该租户当前为只读，不能写入",
+                "This tenant is read-only at the moment: nothing can be written.",
+            ),
+            Self::TenantSuspended => pair("该租户已停用", "This tenant is suspended."),
             Self::TenantUnavailable => {
                 pair("该租户暂不可用，请稍后重试", "This tenant is not available at the moment: retry later.")
             }

@@ -26,6 +26,7 @@ mod payload;
 mod protected;
 mod public;
 mod query;
+mod recent;
 mod reports;
 mod respond;
 mod router;
@@ -41,6 +42,7 @@ use serde_json::Value;
 
 pub use self::bytes::BodyRoom;
 use self::protected::Protected;
+pub use self::recent::{Answered, Caller, Recent};
 use self::router::RouterExt as _;
 use self::signature::Signed;
 pub use self::state::{Readiness, State};

@@ -7,6 +7,7 @@ use salvo::Depot;
 
 use super::bytes::BodyRoom;
 use super::error::{ApiError, ApiResult};
+use super::recent::Recent;
 use crate::config;
 use crate::domain::{Clock, IdSource, Masking, ReceivedKind};
 use crate::events::Tally;
@@ -37,6 +38,8 @@ pub struct State {
     pub body_room: BodyRoom,
     /// What is counted.
     pub metrics: Metrics,
+    /// The last requests.
+    pub recent: Recent,
     /// Whether the cell takes new work: off while it drains.
     pub ready: Readiness,
 }

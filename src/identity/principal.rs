@@ -136,6 +136,14 @@ pub enum Binding {
     To(BTreeSet<TenantId>),
 }
 
+impl Binding {
+    /// Whether no tenant is named.
+    #[must_use]
+    pub fn is_unbound(&self) -> bool {
+        *self == Self::Unbound
+    }
+}
+
 const MAX_USER_CHARS: usize = 128;
 
 /// A user's name from a source that vouches for it: 1 to 128 characters, not blank, no control characters.

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod contacts;
 pub mod contracts;
 pub mod customers;
+pub mod explain;
 pub mod export;
 pub mod follow_ups;
 pub mod import;

@@ -1,5 +1,6 @@
 //! The log subscriber.
 
+use std::error::Error;
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
@@ -25,4 +26,17 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => base.event_format(JsonLine).fmt_fields(JsonMembers).try_init(),
     }
     .map_err(|error| anyhow::anyhow!(error))
+}
+
+/// An error and what caused it, in one line.
+#[must_use]
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

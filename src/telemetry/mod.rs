@@ -7,5 +7,5 @@ mod logging;
 mod metrics;
 
 pub use exposition::Exposition;
-pub use logging::start_logging;
+pub use logging::{in_full, start_logging};
 pub use metrics::{Metrics, Reading};

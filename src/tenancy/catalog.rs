@@ -3,25 +3,72 @@
 //! A cache over the tenants' files: whatever is in it can be found again there. So a catalog that is damaged, or of
 //! another version, is made anew, and one that is behind after a crash does no harm.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::files::remove_if_there;
-use crate::domain::TenantId;
+use super::meta::{Meta, State};
+use super::roll::Seen;
+use crate::domain::{TenantId, Timestamp};
 
 /// `pragma user_version` of the catalog.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = "
     -- Tenants whose files hold events to be delivered, or received ones that are to be tried again.
     create table event_work (tenant_id text primary key) strict, without rowid;
     -- How far the bus has been read: the `ts` of the last event of a topic, in seconds since 1970.
     create table bus_cursors (topic text primary key, ts real not null) strict, without rowid;
-    pragma user_version = 1;
+    -- Every tenant that has a file, with what was seen when that was opened last; null: it was not.
+    create table tenants (
+        tenant_id text primary key,
+        state text,             -- of the row meta, to select by
+        schema_version integer, -- likewise
+        meta text,              -- JSON
+        accessed_at integer,    -- when a request used it last
+        checked_at integer      -- when its file was last looked at as a whole, and found sound
+    ) strict, without rowid;
+    -- When something was last done that is to be done regularly.
+    create table moments (name text primary key, at integer not null) strict, without rowid;
+    pragma user_version = 2;
 ";
+
+/// What the catalog knows of a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Known {
+    pub(super) tenant: TenantId,
+    /// `None` if its file was not opened since the catalog was made.
+    pub(super) meta: Option<Meta>,
+    pub(super) accessed_at: Option<Timestamp>,
+    pub(super) checked_at: Option<Timestamp>,
+}
+
+impl Known {
+    /// Nothing but that there is such a tenant.
+    pub(super) fn nothing_of(tenant: TenantId) -> Self {
+        Self { tenant, meta: None, accessed_at: None, checked_at: None }
+    }
+
+    fn of_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let moment = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+        let meta: Option<&str> = row.try_get(1)?;
+        Ok(Self {
+            tenant: tenant_of_row(row)?,
+            meta: meta.and_then(|meta| serde_json::from_str(meta).ok()),
+            accessed_at: moment(row.try_get(2)?),
+            checked_at: moment(row.try_get(3)?),
+        })
+    }
+}
+
+fn tenant_of_row(row: &SqliteRow) -> Result<TenantId, sqlx::Error> {
+    let id: &str = row.try_get(0)?;
+    id.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
 
 /// The open catalog. Nothing waits for it but background work.
 #[derive(Debug)]
@@ -92,6 +139,114 @@ impl Catalog {
     pub(super) async fn set_bus_cursor(&self, topic: &str, ts: f64) -> Result<(), sqlx::Error> {
         let set = sqlx::query("insert or replace into bus_cursors (topic, ts) values (?1, ?2)");
         set.bind(topic).bind(ts).execute(&mut *self.connection.lock().await).await?;
+        Ok(())
+    }
+
+    /// Makes the list of tenants that of those who have a file.
+    pub(super) async fn set_tenants(&self, tenants: &[TenantId]) -> Result<(), sqlx::Error> {
+        let ids = serde_json::to_string(tenants).unwrap_or_default();
+        let mut connection = self.connection.lock().await;
+        let mut change = connection.begin().await?;
+        for sql in [
+            "delete from tenants where tenant_id not in (select value from json_each(?1))",
+            "insert or ignore into tenants (tenant_id) select value from json_each(?1)",
+        ] {
+            sqlx::query(sql).bind(&ids).execute(&mut *change).await?;
+        }
+        change.commit().await
+    }
+
+    /// Forgets what was seen in all tenants' files. When they were used and looked at is nowhere else.
+    pub(super) async fn forget_files(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("update tenants set state = null, schema_version = null, meta = null")
+            .execute(&mut *self.connection.lock().await)
+            .await?;
+        Ok(())
+    }
+
+    /// Saves what was seen of tenants.
+    pub(super) async fn set_seen(&self, seen: &HashMap<TenantId, Seen>) -> Result<(), sqlx::Error> {
+        let mut connection = self.connection.lock().await;
+        let mut change = connection.begin().await?;
+        for (tenant, seen) in seen {
+            if seen.gone {
+                let gone = sqlx::query("delete from tenants where tenant_id = ?1").bind(tenant.as_str());
+                gone.execute(&mut *change).await?;
+                continue;
+            }
+            let meta = seen.meta.as_ref();
+            sqlx::query(
+                "insert into tenants (tenant_id, state, schema_version, meta, accessed_at, checked_at) \
+                 values (?1, ?2, ?3, ?4, ?5, ?6) on conflict do update set \
+                 state = coalesce(excluded.state, state), \
+                 schema_version = coalesce(excluded.schema_version, schema_version), \
+                 meta = coalesce(excluded.meta, meta), \
+                 accessed_at = coalesce(excluded.accessed_at, accessed_at), \
+                 checked_at = coalesce(excluded.checked_at, checked_at)",
+            )
+            .bind(tenant.as_str())
+            .bind(meta.map(|meta| meta.state.as_str()))
+            .bind(meta.map(|meta| meta.schema_version))
+            .bind(meta.and_then(|meta| serde_json::to_string(meta).ok()))
+            .bind(seen.accessed.map(Timestamp::millis))
+            .bind(seen.checked.map(Timestamp::millis))
+            .execute(&mut *change)
+            .await?;
+        }
+        change.commit().await
+    }
+
+    /// At most `limit` tenants whose ids follow `after`, by id: of this state and schema version, if those are given.
+    pub(super) async fn tenants(
+        &self,
+        after: &str,
+        state: Option<State>,
+        schema_version: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Known>, sqlx::Error> {
+        let rows = sqlx::query(
+            "select tenant_id, meta, accessed_at, checked_at from tenants where tenant_id > ?1 \
+             and (?2 is null or state = ?2) and (?3 is null or schema_version = ?3) order by tenant_id limit ?4",
+        )
+        .bind(after)
+        .bind(state.map(State::as_str))
+        .bind(schema_version)
+        .bind(limit)
+        .fetch_all(&mut *self.connection.lock().await)
+        .await?;
+        rows.iter().map(Known::of_row).collect()
+    }
+
+    /// What is known of a tenant.
+    pub(super) async fn tenant(&self, tenant: &TenantId) -> Result<Option<Known>, sqlx::Error> {
+        let sql = "select tenant_id, meta, accessed_at, checked_at from tenants where tenant_id = ?1";
+        let row = sqlx::query(sql).bind(tenant.as_str());
+        row.fetch_optional(&mut *self.connection.lock().await).await?.as_ref().map(Known::of_row).transpose()
+    }
+
+    /// The tenant whose file was not looked at for the longest time, when it was, and how many tenants there are.
+    pub(super) async fn longest_unchecked(
+        &self,
+    ) -> Result<Option<(TenantId, Option<Timestamp>, u64)>, sqlx::Error> {
+        let sql = "select tenant_id, checked_at, (select count(*) from tenants) from tenants \
+                   order by checked_at, tenant_id limit 1";
+        let row = sqlx::query(sql).fetch_optional(&mut *self.connection.lock().await).await?;
+        let Some(row) = row else { return Ok(None) };
+        let checked_at: Option<i64> = row.try_get(1)?;
+        let of: i64 = row.try_get(2)?;
+        Ok(Some((tenant_of_row(&row)?, checked_at.map(Timestamp::from_millis), of.unsigned_abs())))
+    }
+
+    /// When this was last done; `None` if nobody knows.
+    pub(super) async fn moment(&self, name: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+        let found = sqlx::query_scalar("select at from moments where name = ?1").bind(name);
+        Ok(found.fetch_optional(&mut *self.connection.lock().await).await?.map(Timestamp::from_millis))
+    }
+
+    /// This was done at `at`.
+    pub(super) async fn set_moment(&self, name: &str, at: Timestamp) -> Result<(), sqlx::Error> {
+        let set = sqlx::query("insert or replace into moments (name, at) values (?1, ?2)");
+        set.bind(name).bind(at.millis()).execute(&mut *self.connection.lock().await).await?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! time of modification says as of when it is: it holds every write that was answered before. All times here are those
 //! that the file system stamps, so that they can be compared with those of the tenants' files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io;
@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use sqlx::Row as _;
-use tokio::task::JoinHandle;
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 use tokio::time::{Instant, sleep};
 
 use super::engine::{Connection, Read, Role};
 use super::error::{StoreError, Unavailable};
 use super::files::{remove_if_there, sync_directory_of, write_new};
+use super::fleet::{LowSpace, blocking};
 use super::location::side_file;
 use super::map::{OpenError, Tenants};
 use super::open::{Opener, check_content};
@@ -45,6 +47,9 @@ pub enum CopyError {
     /// Reading it failed.
     #[error("the tenant cannot be read")]
     Read(#[from] StoreError),
+    /// There is too little room for it.
+    #[error(transparent)]
+    LowSpace(#[from] LowSpace),
     /// The copy cannot be written or put in place.
     #[error("the copy cannot be written")]
     Write(#[from] io::Error),
@@ -98,26 +103,43 @@ impl Tenants {
     /// # Errors
     /// See [`CopyError`].
     pub async fn copy(&self, tenant: &TenantId) -> Result<Option<SystemTime>, CopyError> {
+        let root = &self.opener().root;
+        let (unfinished, copy) = (root.unfinished_copy(tenant), root.copy_file(tenant));
+        let Some(snapshot) = self.snapshot(tenant, &unfinished).await? else { return Ok(None) };
+        let as_of = snapshot.as_of;
+        // The tenant may have been deleted meanwhile: nobody would see to its copy any more.
+        let file = root.tenant_file(tenant);
+        blocking(move || {
+            if file.try_exists()? { publish(&unfinished, &copy, as_of) } else { remove_if_there(&unfinished) }
+        })
+        .await?;
+        Ok(Some(as_of))
+    }
+
+    /// Writes what a tenant has now into the file `to`, closed and checked, whatever state the tenant is in; one tenant at a
+    /// time. `None` if there is no such tenant.
+    pub(super) async fn snapshot(&self, tenant: &TenantId, to: &Path) -> Result<Option<Snapshot>, CopyError> {
+        self.check_space().await?;
         let _one_at_a_time = self.copying.lock().await;
-        let Some(db) = self.visit(tenant).await? else { return Ok(None) };
-        let opener = self.opener();
-        let (unfinished, copy) = (opener.root.unfinished_copy(tenant), opener.root.copy_file(tenant));
+        let Some(db) = self.inspect(tenant).await? else { return Ok(None) };
         let as_of = {
-            let unfinished = unfinished.clone();
+            let to = to.to_owned();
             blocking(move || {
-                remove_if_there(&unfinished)?;
-                write_new(&unfinished, b"")?.metadata()?.modified()
+                remove_if_there(&to)?;
+                write_new(&to, b"")?.metadata()?.modified()
             })
             .await?
         };
         failpoint!("copy.begun", |error: io::Error| CopyError::Write(error));
         let head = db.read(async move |read: &mut Read| journal_head(read).await).await?;
-        db.copy_to(unfinished.clone()).await?;
+        db.copy_to(to.to_owned()).await?;
         drop(db);
         failpoint!("copy.written", |error: io::Error| CopyError::Write(error));
-        opener.check_copy(tenant, &unfinished, head).await?;
-        blocking(move || publish(&unfinished, &copy, as_of)).await?;
-        Ok(Some(as_of))
+        let content = self.opener().check_copy(tenant, to).await?;
+        if content.journal_head < head {
+            return Err(CopyError::Unsound("it lacks changes that were made before it".to_owned()));
+        }
+        Ok(Some(Snapshot { as_of, content }))
     }
 
     /// The tenant's file and its copy; `None` if there is no such file.
@@ -150,40 +172,76 @@ async fn journal_head(read: &mut Read) -> Result<i64, StoreError> {
     Ok(row.try_get(0)?)
 }
 
+/// A copy of a tenant's file.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// It holds every write that was answered before this moment.
+    pub(super) as_of: SystemTime,
+    pub(super) content: Content,
+}
+
+/// What a closed file of a tenant holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// The schema that it is at.
+    pub schema_version: i64,
+    /// The number of its last journal entry.
+    pub journal_head: i64,
+    /// Rows of each table.
+    pub rows: BTreeMap<String, i64>,
+}
+
 impl Opener {
     /// Opens a copy, as whoever restores it would, and looks at all of it.
-    async fn check_copy(&self, tenant: &TenantId, copy: &Path, head: i64) -> Result<(), CopyError> {
-        let unsound = |what: &dyn ToString| CopyError::Unsound(what.to_string());
+    pub(super) async fn check_copy(&self, tenant: &TenantId, copy: &Path) -> Result<Content, CopyError> {
         let opened = Connection::open(copy, Role::Immutable, self.shared.counters.clone()).await;
-        let mut copy = opened.map_err(|error| unsound(&error))?;
-        let checked = async {
-            check_content(&mut copy, tenant, schema::latest_version())
-                .await
-                .map_err(|why: Unavailable| unsound(&why))?;
-            let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(1)")
-                .fetch_all(copy.raw())
-                .await
-                .map_err(|error| unsound(&error))?;
-            if found != ["ok"] {
-                return Err(unsound(&found.concat()));
-            }
-            let orphans = sqlx::query("pragma foreign_key_check").fetch_optional(copy.raw()).await;
-            if orphans.map_err(|error| unsound(&error))?.is_some() {
-                return Err(unsound(&"a row refers to one that is not there"));
-            }
-            let copied: i64 = sqlx::query_scalar("select coalesce(max(seq), 0) from journal")
-                .fetch_one(copy.raw())
-                .await
-                .map_err(|error| unsound(&error))?;
-            if copied < head {
-                return Err(unsound(&"it lacks changes that were made before it"));
-            }
-            Ok(())
-        };
-        let checked = checked.await;
+        let mut copy = opened.map_err(|error| CopyError::Unsound(error.to_string()))?;
+        let checked = check(&mut copy, tenant).await;
         copy.close().await;
         checked
     }
+}
+
+async fn check(copy: &mut Connection, tenant: &TenantId) -> Result<Content, CopyError> {
+    let unsound = |what: &dyn ToString| CopyError::Unsound(what.to_string());
+    let about = check_content(copy, tenant, schema::latest_version()).await;
+    let about = about.map_err(|why: Unavailable| unsound(&why))?;
+    let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(1)")
+        .fetch_all(copy.raw())
+        .await
+        .map_err(|error| unsound(&error))?;
+    if found != ["ok"] {
+        return Err(unsound(&found.concat()));
+    }
+    let orphans = sqlx::query("pragma foreign_key_check").fetch_optional(copy.raw()).await;
+    if orphans.map_err(|error| unsound(&error))?.is_some() {
+        return Err(unsound(&"a row refers to one that is not there"));
+    }
+    let head = sqlx::query_scalar("select coalesce(max(seq), 0) from journal").fetch_one(copy.raw());
+    let journal_head = head.await.map_err(|error| unsound(&error))?;
+    let rows = count_rows(copy.raw()).await.map_err(|error| unsound(&error))?;
+    Ok(Content { schema_version: about.meta.schema_version, journal_head, rows })
+}
+
+/// How many rows each table has, SQLite's own and sqlx's aside.
+pub(super) async fn count_rows(
+    connection: &mut SqliteConnection,
+) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' \
+         and name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut rows = BTreeMap::new();
+    for name in names {
+        // A name from the schema of a checked file, quoted as SQL asks for.
+        let count = format!("select count(*) from \"{}\"", name.replace('"', "\"\""));
+        let count = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        rows.insert(name, count);
+    }
+    Ok(rows)
 }
 
 /// Makes a copy durable, says in its time of modification as of when it is, and puts it in place.
@@ -197,31 +255,8 @@ fn publish(unfinished: &Path, copy: &Path, as_of: SystemTime) -> io::Result<()> 
     sync_directory_of(copy)
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, io::Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
-}
-
-/// Keeps `copies/` fresh, until it is dropped.
-#[derive(Debug)]
-pub struct Copier(JoinHandle<()>);
-
-impl Copier {
-    /// Starts to copy tenants that have changed, so that each change is in a copy within `every`.
-    #[must_use]
-    pub fn start(tenants: Arc<Tenants>, every: Duration) -> Self {
-        Self(tokio::spawn(keep_fresh(tenants, every)))
-    }
-}
-
-impl Drop for Copier {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn keep_fresh(tenants: Arc<Tenants>, every: Duration) {
+/// Copies tenants that have changed, so that each change is in a copy within `every`.
+pub(super) async fn keep_fresh(tenants: Arc<Tenants>, every: Duration) {
     let mut failing = HashSet::new();
     loop {
         sleep((every / 20).clamp(SHORTEST_TICK, LONGEST_TICK)).await;

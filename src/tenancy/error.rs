@@ -73,7 +73,9 @@ impl Unavailable {
     /// Nothing was written.
     #[must_use]
     pub fn not_written(reason: Reason) -> Self {
-        Self { reason, outcome: Outcome::NotWritten, retry_after: Duration::from_secs(1) }
+        // What an operator decided does not pass by itself.
+        let retry_after = Duration::from_secs(if matches!(reason, Reason::ReadOnly) { 60 } else { 1 });
+        Self { reason, outcome: Outcome::NotWritten, retry_after }
     }
 
     /// Whether the write is durable can only be learned by repeating it with the same request id.
@@ -132,6 +134,12 @@ pub enum Reason {
     /// A migration failed; the data is intact at its old version.
     #[error("the migration failed")]
     Migration(#[source] Arc<sqlx::migrate::MigrateError>),
+    /// An operator lets nobody write.
+    #[error("the tenant is read-only")]
+    ReadOnly,
+    /// An operator's work needs the tenant's file for itself.
+    #[error("the tenant is being worked on")]
+    Busy,
     /// The cell is stopping.
     #[error("the cell is stopping")]
     Stopping,
@@ -164,6 +172,9 @@ pub enum Quarantine {
     /// The file was removed or replaced while it was open.
     #[error("the file was removed or replaced while it was open")]
     Replaced,
+    /// An operator's work was broken off between two states; the next start finishes it.
+    #[error("an operation on the file was broken off; it is finished at the next start")]
+    Interrupted,
     /// The file was written by a newer version that older ones must not serve.
     #[error("the file needs a newer version of the cell")]
     TooNew,

@@ -121,6 +121,12 @@ impl EventWork {
         (u64::try_from(known.backlogs.len()).unwrap_or(u64::MAX), total)
     }
 
+    /// How many events of a tenant wait to be delivered, as far as is known.
+    #[must_use]
+    pub fn pending(&self, tenant: &TenantId) -> u64 {
+        self.known().backlogs.get(tenant).map_or(0, |backlog| backlog.pending)
+    }
+
     /// The tenants of which the catalog is to be told that they have work, and those that it is to forget.
     fn unsaved(&self) -> (Vec<TenantId>, Vec<TenantId>) {
         let known = self.known();

@@ -7,6 +7,8 @@
 //! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
 //! - `engine`: one writer and one reader task for each open tenant, and connections for long reads.
+//! - `meta`: what operators have decided about a tenant; `roll` is what was last seen of all of them.
+//! - `fleet`: what operators do to tenants.
 //! - `copies`: a closed, verified file of every tenant, for whoever copies files.
 //! - `event_work`: which tenants have events to see to; `catalog` keeps that, and what else concerns all of them.
 //!
@@ -23,10 +25,13 @@ mod engine;
 mod error;
 mod event_work;
 mod files;
+mod fleet;
 mod limits;
 mod location;
 mod map;
+mod meta;
 mod open;
+mod roll;
 mod root;
 pub(crate) mod rows;
 mod schema;
@@ -36,16 +41,23 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-pub use self::copies::{Copier, CopyError, CopyState};
+pub use self::copies::{Content, CopyError, CopyState};
 pub use self::engine::{
-    Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, LongRead, PointRead, Read,
-    TenantDb, Unit, Write,
+    Actor, Addition, Change, CountKey, Counters, Done, Event, IdempotencyKey, LongRead, Members, PointRead,
+    Read, TenantDb, Unit, Write,
 };
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::event_work::{Backlog, EventWork};
+pub use self::fleet::{
+    BackedUp, Backup, BackupOrder, BackupStep, Condition, Difference, Discarded, DrillError, Entry, Failure,
+    Finding, FleetError, Frozen, Kind, Listed, LogEntry, LogError, LowSpace, Manifest, NotFrozen,
+    OperatorLog, Outcome as FleetOutcome, Purged, Remark, Restored, Roster, RosterQuery, Severity, Shown,
+    Source, Upkeep, Verified,
+};
 pub use self::limits::{Bound, Capacity, Machine};
 pub use self::location::{file_name, tenant_of};
 pub use self::map::{OpenError, Stats, Tenants};
+pub use self::meta::{Meta, State};
 pub use self::root::{DataRoot, Guard};
 use crate::config;
 use crate::domain::{Clock, IdSource, Masking};
@@ -87,13 +99,19 @@ impl Tenants {
             checkpoint_after: storage.checkpoint_after,
             writer_idle: storage.writer_idle,
         };
-        let shared = engine::Shared::new(settings, surroundings, root.trash().into());
+        let space = fleet::Space::of(root.directory().to_owned(), storage.low_water, storage.stop_writes);
+        let shared = engine::Shared::new(settings, surroundings, root.trash().into(), space);
+        let trash = fleet::Trash::open(root.trash()).context("reading the trash")?;
         let settings = map::Settings {
             idle: storage.tenant_idle,
             provision: tenants.provision,
             create_burst: tenants.create_burst,
             create_per_minute: tenants.create_per_minute,
         };
-        Self::new(open::Opener { root, template, shared }, catalog, capacity.tenants, &settings).await
+        let opener = open::Opener { root, template, shared, trash };
+        opener.settle().await?;
+        let seen = catalog.set_tenants(&opener.tenants()).await;
+        seen.context("writing the catalog: remove catalog.db, which is made anew")?;
+        Self::new(opener, catalog, capacity.tenants, &settings).await
     }
 }

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use sqlx::Row as _;
 
 use super::engine::{
-    Connection, Fault, FileId, OpenFile, Role, Shared, TenantDb, fault_of, file_identity, quarantined,
+    About, Connection, Fault, FileId, Members, OpenFile, Role, Shared, TenantDb, fault_of, file_identity,
+    quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
 use super::files::{move_new, remove_if_there, sync_directory_of, write_new};
+use super::fleet::Trash;
 use super::location::{self, side_file};
+use super::meta::Meta;
 use super::root::{DataRoot, UNFINISHED};
 use super::schema::{self, Template};
 use crate::domain::TenantId;
@@ -28,13 +31,14 @@ pub(super) struct Opener {
     pub(super) root: DataRoot,
     pub(super) template: Template,
     pub(super) shared: Shared,
+    pub(super) trash: Trash,
 }
 
 /// A tenant's file, open for reading, of the present schema.
 pub(super) struct Opened {
     pub(super) file: OpenFile,
     pub(super) reader: Connection,
-    pub(super) members: HashSet<String>,
+    pub(super) about: About,
     pub(super) migrated: bool,
 }
 
@@ -87,6 +91,7 @@ impl Opener {
     /// either no tenant or all of it. A file that somebody put there meanwhile stays: opening it shows what it is.
     pub(super) async fn create(&self, tenant: &TenantId) -> Result<(), Unavailable> {
         let (path, now) = (self.path(tenant), self.shared.clock.now().millis());
+        let _pass = self.shared.gate.pass().await;
         let made = async {
             failpoint!("create.begin", sqlx::Error::Io);
             let content = self.template.named(tenant, now).await?;
@@ -112,6 +117,7 @@ impl Opener {
         let migrated = content.version < schema::latest_version();
         if migrated || !content.is_wal {
             reader.close().await;
+            let _pass = self.shared.gate.pass().await;
             if migrated {
                 self.migrate(tenant, &path, content.version).await?;
             }
@@ -129,7 +135,8 @@ impl Opener {
             reader.close().await;
             return Err(quarantined(Quarantine::Foreign));
         };
-        Ok(Opened { file: OpenFile { path, identity }, reader, members, migrated })
+        let about = About { meta: content.meta, members: Arc::new(Members(members)) };
+        Ok(Opened { file: OpenFile { path, identity }, reader, about, migrated })
     }
 
     async fn connect_to(&self, tenant: &TenantId, path: &Path) -> Result<(Connection, Content), Unavailable> {
@@ -222,6 +229,7 @@ pub(super) struct Content {
     is_wal: bool,
     owner: String,
     min_reader_version: i64,
+    pub(super) meta: Meta,
     /// `None`: there is no table of them, as in the first schema.
     members: Option<HashSet<String>>,
 }
@@ -251,7 +259,7 @@ pub(super) async fn check_content(
 macro_rules! about {
     () => {
         "pragma application_id; pragma user_version; pragma journal_mode; \
-         select tenant_id, min_reader_version from meta where id = 1"
+         select * from meta where id = 1"
     };
 }
 
@@ -269,12 +277,14 @@ async fn read_content(reader: &mut Connection) -> Result<Content, sqlx::Error> {
         return Err(sqlx::Error::RowNotFound);
     };
     let members = members.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let version = version.try_get(0)?;
     Ok(Content {
         application_id: application_id.try_get(0)?,
-        version: version.try_get(0)?,
+        version,
         is_wal: journal_mode.try_get::<&str, _>(0)? == "wal",
         owner: meta.try_get("tenant_id")?,
         min_reader_version: meta.try_get("min_reader_version")?,
+        meta: Meta::of_row(meta, version)?,
         members: has_members.then_some(members),
     })
 }

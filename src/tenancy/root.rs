@@ -116,12 +116,49 @@ impl DataRoot {
 
     /// The tenant's copy, which is whole or not there.
     pub(super) fn copy_file(&self, tenant: &TenantId) -> PathBuf {
-        location::file_in(&self.directory.join("copies"), tenant)
+        location::file_in(&self.copies(), tenant)
     }
 
     /// The tenant's copy while it is being made.
     pub(super) fn unfinished_copy(&self, tenant: &TenantId) -> PathBuf {
         location::file_in(&self.copying(), tenant)
+    }
+
+    /// A tenant's file while an operation makes it.
+    pub(super) fn unfinished_file(&self, tenant: &TenantId) -> PathBuf {
+        let mut name = location::file_name(tenant);
+        name.push_str(".making");
+        self.copying().join(name)
+    }
+
+    /// What a drill restores. No tenant's file is called so.
+    pub(super) fn unfinished_drill(&self) -> PathBuf {
+        self.copying().join("drill")
+    }
+
+    /// Who did what to which tenant.
+    pub(super) fn operators_log(&self) -> PathBuf {
+        self.directory.join("operators.jsonl")
+    }
+
+    /// The directory of the copies.
+    pub(super) fn copies(&self) -> PathBuf {
+        self.directory.join("copies")
+    }
+
+    /// Where operators put files that are to take tenants' places.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.directory.join("incoming")
+    }
+
+    /// The file in `incoming/` that is to take the tenant's place.
+    pub(super) fn incoming_file(&self, tenant: &TenantId) -> PathBuf {
+        location::file_in(&self.incoming(), tenant)
+    }
+
+    /// Where backups are kept, unless it is said otherwise.
+    pub(super) fn backups(&self) -> PathBuf {
+        self.directory.join("backups")
     }
 
     /// A file that is made to see what time the file system has. No tenant's copy is called so.
@@ -141,7 +178,7 @@ impl DataRoot {
     /// Where the state before a migration is kept.
     pub(super) fn restore_point(&self, tenant: &TenantId, version: i64) -> PathBuf {
         let name = location::file_name(tenant);
-        self.directory.join("backups").join(format!("{name}.before-migration-from-{version}"))
+        self.backups().join(format!("{name}.before-migration-from-{version}"))
     }
 
     /// Files of creations that a crash cut short: they never were a tenant.

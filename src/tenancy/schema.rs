@@ -3,18 +3,22 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteOwnedBuf,
-    SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode,
+    SqliteOwnedBuf, SqliteQueryResult, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::files::{remove_if_there, write_new};
-use crate::domain::TenantId;
+use super::location::side_file;
+use super::meta::{Meta, State};
+use crate::domain::{TenantId, Timestamp};
 
 /// `pragma application_id` of every tenant's file: "CRMC".
 pub(super) const APPLICATION_ID: i64 = 1_129_467_203;
@@ -31,6 +35,13 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 pub(super) fn latest_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
+
+/// `meta.min_reader_version` of an active tenant: the oldest schema whose binary can serve the present one.
+const OLDEST_READER: i64 = 1;
+/// How long it waits for those who read, until a WAL can be emptied.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(8);
+/// The first schema that has states.
+const KNOWS_STATES: i64 = 5;
 
 /// Where a file says by which versions of the format it is written and read, and what they are for a file in WAL mode:
 /// <https://sqlite.org/fileformat2.html#file_format_version_numbers>.
@@ -70,6 +81,77 @@ pub(super) async fn migrate(path: &Path) -> Result<(), MigrateError> {
     done.and(closed)
 }
 
+/// Says in a file in which state the tenant is. The caller must be the only one who has it open.
+///
+/// Binaries that know nothing of states must not serve a tenant that is not active.
+pub(super) async fn set_state(
+    path: &Path,
+    state: State,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let oldest_reader = if state == State::Active { OLDEST_READER } else { KNOWS_STATES };
+    let change = sqlx::query(
+        "update meta set state = ?1, reason = ?2, state_since = ?3, min_reader_version = ?4 where id = 1",
+    );
+    let change = change.bind(state.as_str()).bind(reason).bind(now.millis()).bind(oldest_reader);
+    change_alone(path, change).await
+}
+
+/// Says in a file whether the tenant may be deleted. The caller must be the only one who has it open.
+pub(super) async fn set_protected(path: &Path, protected: bool) -> Result<(), sqlx::Error> {
+    change_alone(path, sqlx::query("update meta set protected = ?1 where id = 1").bind(protected)).await
+}
+
+/// Makes a copy of some tenant's file that of another one. It begins without the first one's members and stored answers, and
+/// what the first one has yet to deliver is not delivered twice.
+pub(super) async fn rename(
+    path: &Path,
+    tenant: &TenantId,
+    origin: &serde_json::Value,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    for sql in [
+        "delete from members",
+        "delete from idempotency",
+        "update outbox set state = 'unpublished', not_before = null, failure = null where state = 'pending'",
+        "update inbox set retry_at = null",
+    ] {
+        change_alone(path, sqlx::query(sql)).await?;
+    }
+    let change = sqlx::query(
+        "update meta set tenant_id = ?1, created_at = ?2, origin = ?3, state = 'active', reason = null, \
+         state_since = null, protected = 0, min_reader_version = ?4 where id = 1",
+    );
+    let change = change.bind(tenant.as_str()).bind(now.millis()).bind(origin.to_string()).bind(OLDEST_READER);
+    change_alone(path, change).await
+}
+
+/// Gives a copy of a tenant's file the state and the protection that the tenant has now.
+pub(super) async fn take_over(path: &Path, meta: &Meta) -> Result<(), sqlx::Error> {
+    let oldest_reader = if meta.state == State::Active { OLDEST_READER } else { KNOWS_STATES };
+    let change = sqlx::query(
+        "update meta set state = ?1, reason = ?2, state_since = ?3, protected = ?4, min_reader_version = ?5 \
+         where id = 1",
+    );
+    let change = change.bind(meta.state.as_str()).bind(meta.reason.as_deref());
+    let change = change.bind(meta.since.map(Timestamp::millis)).bind(meta.protected).bind(oldest_reader);
+    change_alone(path, change).await
+}
+
+/// Runs a statement on a connection of its own, which leaves no WAL behind.
+async fn change_alone(path: &Path, change: Query<'_, Sqlite, SqliteArguments>) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let done = change.execute(&mut connection).await;
+    let closed = connection.close().await;
+    done.and(closed.map(|()| SqliteQueryResult::default())).map(drop)
+}
+
 /// Makes WAL the journal mode of a file, for ever. The caller must be the only one who has it open.
 pub(super) async fn use_wal(path: &Path) -> Result<(), sqlx::Error> {
     let options = SqliteConnectOptions::new()
@@ -80,14 +162,39 @@ pub(super) async fn use_wal(path: &Path) -> Result<(), sqlx::Error> {
     options.connect().await?.close().await
 }
 
-/// Writes a consistent copy of a file to `copy`, which must not exist.
+/// Writes a consistent copy of a file to `copy`, which must not exist or be empty.
 pub(super) async fn copy(path: &Path, copy: &Path) -> Result<(), sqlx::Error> {
-    let options =
-        SqliteConnectOptions::new().filename(path).create_if_missing(false).disable_statement_logging();
+    vacuum_into(path, copy, false).await
+}
+
+/// As [`copy`], of a file that nobody changes. Where rows may lie beside it, in a WAL, they are read too; otherwise nothing is
+/// made there.
+pub(super) async fn copy_resting(path: &Path, copy: &Path) -> Result<(), sqlx::Error> {
+    let has_sides = ["-wal", "-journal"].iter().any(|suffix| side_file(path, suffix).exists());
+    vacuum_into(path, copy, !has_sides).await
+}
+
+async fn vacuum_into(path: &Path, copy: &Path, immutable: bool) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false);
+    let options = options.immutable(immutable).read_only(immutable).disable_statement_logging();
     let mut connection = options.connect().await?;
     let done = sqlx::query("vacuum into ?1").bind(copy.to_string_lossy()).execute(&mut connection).await;
     let closed = connection.close().await;
     done.map(|_| ()).and(closed)
+}
+
+/// Brings a file's WAL into it and empties that, waiting for those who read.
+pub(super) async fn empty_wal(path: &Path) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(CHECKPOINT_WAIT)
+        .disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let found = sqlx::query("pragma wal_checkpoint(truncate)").fetch_one(&mut connection).await;
+    connection.close().await?;
+    // One was in the way.
+    if found?.try_get::<i64, _>(0)? == 0 { Ok(()) } else { Err(sqlx::Error::PoolTimedOut) }
 }
 
 /// An empty tenant without a name: what new tenants are made of, and what a tenant that does not exist reads as.

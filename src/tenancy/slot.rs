@@ -111,7 +111,11 @@ impl Live {
                 }
                 _ => PASSING_BACKOFF,
             },
-            OpenError::Unknown | OpenError::Overloaded | OpenError::TooManyNew { .. } => PASSING_BACKOFF,
+            OpenError::Suspended(_) => MAX_BACKOFF,
+            OpenError::Unknown
+            | OpenError::Deleted
+            | OpenError::Overloaded
+            | OpenError::TooManyNew { .. } => PASSING_BACKOFF,
         };
         self.failed = Some(Failed { error, backoff, retry_at: Instant::now() + backoff });
     }
@@ -119,6 +123,11 @@ impl Live {
     /// Remembers that there is nothing to open.
     pub(super) fn forget(&mut self) {
         self.failed = None;
+    }
+
+    /// Forgets which file was open and what came of it.
+    pub(super) fn renew(&mut self) {
+        *self = Self::default();
     }
 
     /// Remembers that the tenant is open.
@@ -194,6 +203,11 @@ pub(super) struct Claimed {
 impl Claimed {
     pub(super) fn new(stats: Arc<Stats>) -> Self {
         Self { tenants: Mutex::default(), stats }
+    }
+
+    /// Whether the tenant's file is open, or about to be.
+    pub(super) fn holds(&self, tenant: &TenantId) -> bool {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).contains(tenant)
     }
 
     fn enter(&self, tenant: &TenantId) {

@@ -15,6 +15,7 @@ mod durability;
 mod edges;
 mod events;
 mod exports;
+mod fleet;
 mod follow_ups;
 mod gateway;
 mod hand_offs;

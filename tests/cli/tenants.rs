@@ -1,4 +1,4 @@
-//! `crm-cell tenants`: what operators do to tenants while no cell serves them.
+//! `crm-cell tenants members`: whom a tenant's own file binds to it. What else operators do is in `tests/api/fleet`.
 
 use std::path::Path;
 use std::process::Output;
@@ -37,17 +37,18 @@ fn members_are_added_listed_and_removed_however_often_it_is_said() {
     let directory = data_root();
     let say = |arguments: &[&str]| members(directory.path(), arguments);
     assert_eq!(names(&say(&["add", "acme", "zhang", "李 雷", "--create", "--json"])), ["zhang", "李 雷"]);
-    let before = stdout(&say(&["list", "acme"]));
+    let before = stdout(&say(&["list", "acme", "--table"]));
 
     assert_eq!(names(&say(&["add", "acme", "zhang", "zhang", "--json"])), ["zhang", "李 雷"]);
 
-    assert_eq!(stdout(&say(&["list", "acme"])), before, "since when they are is as it was");
+    assert_eq!(stdout(&say(&["list", "acme", "--table"])), before, "since when they are is as it was");
     let lines: Vec<_> = before.lines().collect();
-    assert!(lines[0].starts_with("ADDED") && lines[0].ends_with("USER"), "{before}");
-    assert!(lines[1].ends_with("  zhang") && lines[2].ends_with("  李 雷"), "{before}");
+    let ends = |line: &str, end| line.trim_end().ends_with(end);
+    assert!(lines[0].starts_with("ADDED") && ends(lines[0], "USER"), "{before}");
+    assert!(ends(lines[1], "  zhang") && ends(lines[2], "  李 雷"), "{before}");
 
     assert_eq!(names(&say(&["remove", "acme", "zhang", "nobody", "--json"])), ["李 雷"]);
-    let last = say(&["remove", "acme", "李 雷"]);
+    let last = say(&["remove", "acme", "李 雷", "--table"]);
     assert_eq!(stdout(&last), "");
     let said = String::from_utf8_lossy(&last.stderr).into_owned();
     assert!(said.contains("acme has no members") && said.contains("CRM_TENANT_BINDING"), "{said}");
@@ -84,25 +85,29 @@ fn whom_the_command_made_a_member_the_cell_admits_and_the_audit_log_says_so() {
 }
 
 #[test]
-fn a_running_cell_is_in_the_way_and_the_command_says_what_to_do() {
+fn a_running_cell_admits_new_members_and_no_strangers_any_more_at_once() {
     let directory = data_root();
-    stdout(&members(directory.path(), &["add", "acme", "zhang", "--create"]));
     let cell = Cell::start(directory.path(), &SETTINGS);
+    let li = {
+        let output = crm_cell(directory.path(), &["token", "--sub", "li"], &SETTINGS).output();
+        format!("Bearer {}", stdout(&output.expect("the binary runs")).trim())
+    };
+    let status = || cell.get("/customers", &[("Authorization", li.as_str()), ("X-Tenant-Id", "acme")]);
+    assert_eq!(status(), 200, "it has no members");
 
-    for arguments in [&["add", "acme", "li"][..], &["remove", "acme", "zhang"], &["list", "acme"]] {
-        let said = refusal(&members(directory.path(), arguments), 1);
-        assert!(said.contains("LOCK") && said.contains("stop that process"), "{said}");
-    }
-
-    drop(cell);
-    assert_eq!(names(&members(directory.path(), &["list", "acme", "--json"])), ["zhang"]);
+    assert_eq!(names(&members(directory.path(), &["add", "acme", "zhang", "--create"])), ["zhang"]);
+    assert_eq!(status(), 403);
+    assert_eq!(names(&members(directory.path(), &["add", "acme", "li"])), ["li", "zhang"]);
+    assert_eq!(status(), 200);
+    assert_eq!(names(&members(directory.path(), &["remove", "acme", "li"])), ["zhang"]);
+    assert_eq!(status(), 403);
 }
 
 #[test]
 fn an_unknown_tenant_is_created_only_if_the_operator_says_so() {
     let directory = data_root();
     for arguments in [&["add", "acme", "zhang"][..], &["remove", "acme", "zhang"], &["list", "acme"]] {
-        let said = refusal(&members(directory.path(), arguments), 1);
+        let said = refusal(&members(directory.path(), arguments), 3);
         assert!(said.contains("no tenant acme"), "{said}");
     }
     let tenants = directory.path().join("crm_cell/tenants");

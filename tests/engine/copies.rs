@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crm_cell::tenancy::{Copier, CopyError, TenantDb};
+use crm_cell::config::Backup;
+use crm_cell::tenancy::{CopyError, TenantDb, Upkeep};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -124,7 +125,12 @@ async fn copies_are_kept_fresh_and_made_once_for_each_change() {
     let cell = Cell::open().await;
     let db = cell.db("acme").await;
     add(&*cell.db("globex").await, "only").await.expect("written");
-    let copier = Copier::start(cell.tenants.clone(), Duration::from_secs(1));
+    let backup = Backup {
+        copy_every: Duration::from_secs(1),
+        drill_every: Duration::ZERO,
+        check_every: Duration::ZERO,
+    };
+    let upkeep = Upkeep::start(&cell.tenants, &backup, Duration::from_secs(3600));
     for name in ["one", "two", "three"] {
         add(&db, name).await.expect("written");
         until("it is in the copy", async || {
@@ -141,7 +147,7 @@ async fn copies_are_kept_fresh_and_made_once_for_each_change() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(copies(), settled, "nothing has changed");
     assert_eq!(cell.tenants.stats().copies_overdue.load(Ordering::Relaxed), 0);
-    drop(copier);
+    drop(upkeep);
     let state = cell.tenants.copy_state(&tenant("acme")).expect("there is a file");
     assert!(!state.is_behind(), "{state:?}");
 }

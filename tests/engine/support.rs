@@ -50,6 +50,8 @@ impl Default for Setup {
                 write_deadline: Duration::from_secs(10),
                 report_deadline: Duration::from_secs(20),
                 export_deadline: Duration::from_secs(20),
+                low_water: None,
+                stop_writes: None,
             },
             tenants: config::Tenants {
                 default_id: tenant("default"),
@@ -57,6 +59,7 @@ impl Default for Setup {
                 binding: Binding::Header,
                 create_burst: 10_000,
                 create_per_minute: 600,
+                trash_keep: Duration::from_secs(3600),
             },
             clock: Arc::new(SystemClock),
         }

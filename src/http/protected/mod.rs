@@ -4,6 +4,7 @@ mod roles;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono_tz::Tz;
 use salvo::extract::Metadata;
@@ -21,6 +22,7 @@ use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::openapi;
 use super::payload::RequestKey;
+use super::recent::Caller;
 use super::respond::{Replied, Reply};
 use super::state::State;
 use super::trace::RequestIds;
@@ -58,9 +60,12 @@ impl Handler for Protected {
         response: &mut Response,
         ctrl: &mut FlowCtrl,
     ) {
+        let begun = Instant::now();
         match admit(request, depot).await {
-            Ok(admitted) => {
+            Ok((admitted, unbound)) => {
                 name_in_log(&admitted.tenant);
+                let Admitted { principal, tenant, scope } = &admitted;
+                depot.insert_typed(Caller::of(principal, tenant, scope, unbound, begun.elapsed()));
                 depot.insert_typed(admitted.tenant.clone()); // for the access log
                 depot.insert_typed(admitted);
                 ctrl.call_next(request, depot, response).await;
@@ -78,7 +83,8 @@ fn name_in_log(tenant: &TenantId) {
     Span::current().record("tenant_id", display(tenant));
 }
 
-async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
+/// Says too whether the caller came in on `X-Tenant-Id` alone.
+async fn admit(request: &Request, depot: &Depot) -> ApiResult<(Admitted, bool)> {
     let state = State::of(depot)?;
     let headers = request.headers();
     let credentials = Credentials {
@@ -98,7 +104,7 @@ async fn admit(request: &Request, depot: &Depot) -> ApiResult<Admitted> {
         admit_unbound(state, &principal, &admission.tenant).await?;
     }
     let scope = scope(request, &principal)?;
-    Ok(Admitted { principal, tenant: admission.tenant, scope })
+    Ok((Admitted { principal, tenant: admission.tenant, scope }, admission.unbound))
 }
 
 /// Holds a caller whom no identity binds against the tenant's members: the one case in which a file is opened before the
@@ -107,7 +113,8 @@ async fn admit_unbound(state: &State, principal: &Principal, tenant: &TenantId) 
     let membership = match state.tenants.find(tenant).await {
         Ok(Some(db)) => db.membership(&principal.user),
         // Whoever may not enter does not learn whether there is such a tenant.
-        Ok(None) | Err(OpenError::Unknown) => Membership::NoMembers,
+        Ok(None) | Err(OpenError::Unknown | OpenError::Deleted) => Membership::NoMembers,
+        Err(OpenError::Suspended(members)) => members.membership(&principal.user),
         Err(error) => return Err(error.into()),
     };
     state.identity.admit_unbound(principal, membership)?;
@@ -211,6 +218,7 @@ impl EndpointArgRegister for TenantCtx {
             Code::Unauthorized,
             Code::Forbidden,
             Code::TenantMismatch,
+            Code::TenantSuspended,
             Code::SignatureInvalid,
             Code::TenantNotFound,
             Code::TenantUnavailable,

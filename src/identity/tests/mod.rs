@@ -86,6 +86,7 @@ fn tenants() -> config::Tenants {
         binding: config::Binding::Header,
         create_burst: 1000,
         create_per_minute: 600,
+        trash_keep: std::time::Duration::from_secs(1),
     }
 }
 

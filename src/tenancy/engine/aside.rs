@@ -129,6 +129,11 @@ impl Aside {
         Self { file, shared, common, claim, line, span }
     }
 
+    /// Whether a write would soon meet a full disk.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.shared.space.is_critical()
+    }
+
     /// Waits for a turn, for a while: first among the tenant's own, so that one tenant never takes several of the process's.
     async fn turn(&self, kind: LongRead) -> Result<Turn, StoreError> {
         let _place = self.line.of(kind).try_acquire_owned().map_err(|_| StoreError::Overloaded)?;

@@ -88,7 +88,7 @@ impl Read {
     }
 
     /// The connection itself, for the engine's own statements.
-    pub(super) fn raw(&mut self) -> &mut SqliteConnection {
+    pub(in crate::tenancy) fn raw(&mut self) -> &mut SqliteConnection {
         self.connection.raw()
     }
 

@@ -6,11 +6,12 @@ use crate::domain::Membership;
 
 /// A copy of the table `members` as it was when the file was opened: every unbound request asks it.
 #[derive(Debug, Default)]
-pub(super) struct Members(pub(super) HashSet<String>);
+pub struct Members(pub(in crate::tenancy) HashSet<String>);
 
 impl Members {
     /// What they say of a user.
-    pub(super) fn membership(&self, user: &str) -> Membership {
+    #[must_use]
+    pub fn membership(&self, user: &str) -> Membership {
         if self.0.is_empty() {
             Membership::NoMembers
         } else if self.0.contains(user) {

@@ -24,16 +24,16 @@ mod ledger;
 mod members;
 mod queue;
 mod reader;
+mod running;
 mod totals;
 mod unit;
 mod writer;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -53,15 +53,18 @@ pub(super) use self::file::{FileId, OpenFile, file_identity};
 pub use self::handle::{Read, Write};
 use self::job::Job;
 pub use self::ledger::{Actor, Change, Done, Event, IdempotencyKey};
-use self::members::Members;
+pub use self::members::Members;
 pub use self::reader::PointRead;
+use self::running::{Running, RunningKeys};
 pub use self::totals::CountKey;
 use self::totals::Totals;
 pub use self::unit::Unit;
 use super::Surroundings;
 use super::error::{Reason, StoreError, Unavailable};
 use super::event_work::EventWork;
-use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId};
+use super::fleet::{Gate, Space};
+use super::meta::{Meta, State};
+use crate::domain::{Clock, IdSource, Masking, Membership, Scope, TenantId, Timestamp};
 
 /// A twin of a running request waits this long for it before it is told to come back (contract §8).
 const TWIN_WAIT: Duration = Duration::from_secs(2);
@@ -89,16 +92,26 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     /// Where side files go whose file was replaced.
     pub(super) trash: Arc<Path>,
+    /// Passed by whoever changes a tenant's file.
+    pub(super) gate: Arc<Gate>,
+    /// Room on the disk.
+    pub(super) space: Arc<Space>,
     /// Turns of long reads in the process.
     turns: Arc<Turns>,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, surroundings: Surroundings, trash: Arc<Path>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        surroundings: Surroundings,
+        trash: Arc<Path>,
+        space: Space,
+    ) -> Self {
         let Surroundings { clock, ids, masking, publishes_events } = surroundings;
         let events = Arc::new(EventWork::new(publishes_events));
-        let (counters, turns) = (Arc::default(), Arc::new(Turns::of_process()));
-        Self { settings, clock, ids, masking, events, counters, trash, turns }
+        let (counters, gate, turns) = (Arc::default(), Arc::default(), Arc::new(Turns::of_process()));
+        let space = Arc::new(space);
+        Self { settings, clock, ids, masking, events, counters, trash, gate, space, turns }
     }
 }
 
@@ -150,8 +163,17 @@ pub struct TenantDb {
     /// Which file is open.
     identity: Option<FileId>,
     running: RunningKeys,
-    members: Members,
+    about: About,
+    /// When a request used it last, in milliseconds since 1970; 0 once that was taken.
+    accessed: AtomicI64,
     aside: Aside,
+}
+
+/// What a tenant's file says of itself, as it was when it was opened: to change it, an operator closes the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct About {
+    pub(super) meta: Meta,
+    pub(super) members: Arc<Members>,
 }
 
 impl TenantDb {
@@ -159,7 +181,7 @@ impl TenantDb {
     pub(super) fn start<C: Send + Sync + 'static>(
         tenant: &TenantId,
         (file, reader): (OpenFile, Connection),
-        members: HashSet<String>,
+        about: About,
         shared: &Shared,
         condition: Arc<Condition>,
         claim: C,
@@ -191,8 +213,8 @@ impl TenantDb {
             drop(claim);
         };
         tokio::spawn(writer.instrument(span));
-        let (running, members) = (RunningKeys::default(), Members(members));
-        Self { writes: Some(writes), reads, condition, identity, running, members, aside }
+        let (running, accessed) = Default::default();
+        Self { writes: Some(writes), reads, condition, identity, running, about, accessed, aside }
     }
 
     /// Starts a reader over a file that nobody changes.
@@ -205,8 +227,8 @@ impl TenantDb {
         let aside = Aside::new(file.clone(), shared.clone(), common.clone(), None, span);
         let (closed, _) = oneshot::channel();
         tokio::spawn(reader::run(jobs, file, reader, shared.clone(), common, closed));
-        let (running, members) = Default::default();
-        Self { writes: None, reads, condition, identity: None, running, members, aside }
+        let (running, about, accessed) = Default::default();
+        Self { writes: None, reads, condition, identity: None, running, about, accessed, aside }
     }
 
     /// Runs a unit that writes. It commits together with its ledger entries, or not at all; the answer comes after the
@@ -228,7 +250,21 @@ impl TenantDb {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: AsyncFnOnce(&mut Write) -> Result<T, StoreError> + for<'a> Unit<'a, Write, T> + Send + 'static,
     {
+        self.check_writable()?;
         self.submit(actor, key, unit, None).await
+    }
+
+    /// Runs a unit that keeps the books of a tenant, as [`TenantDb::write`] does, whatever state it is in: what was
+    /// delivered, who is a member. Not for what users do.
+    ///
+    /// # Errors
+    /// See [`TenantDb::write`].
+    pub async fn maintain<T, F>(&self, actor: Actor, unit: F) -> Result<Done<T>, StoreError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: AsyncFnOnce(&mut Write) -> Result<T, StoreError> + for<'a> Unit<'a, Write, T> + Send + 'static,
+    {
+        self.submit(actor, None, unit, None).await
     }
 
     /// Adds a record, and answers with what `reply` makes of it: as [`TenantDb::write`] does, but together with the others
@@ -248,9 +284,18 @@ impl TenantDb {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: FnOnce(A::Record) -> Result<T, StoreError> + Clone + Send + 'static,
     {
+        self.check_writable()?;
         let plan = Plan::new(new.clone(), reply.clone());
         let alone = async move |tx: &mut Write| reply(new.insert(tx).await?);
         self.submit(actor, key, alone, Some(plan)).await
+    }
+
+    fn check_writable(&self) -> Result<(), Unavailable> {
+        match self.about.meta.state {
+            State::Active if self.aside.disk_is_full() => Err(Unavailable::not_written(Reason::DiskFull)),
+            State::Active => Ok(()),
+            State::ReadOnly | State::Suspended => Err(Unavailable::not_written(Reason::ReadOnly)),
+        }
     }
 
     async fn submit<T, F>(
@@ -350,46 +395,29 @@ impl TenantDb {
     /// What the tenant's members say of a user. Touches no file.
     #[must_use]
     pub fn membership(&self, user: &str) -> Membership {
-        self.members.membership(user)
+        self.about.members.membership(user)
+    }
+
+    /// A request uses it now.
+    pub(super) fn touch(&self, now: Timestamp) {
+        self.accessed.store(now.millis(), Ordering::Relaxed);
+    }
+
+    /// When a request used it last, if one did since this was asked.
+    pub(super) fn take_access(&self) -> Option<Timestamp> {
+        let at = self.accessed.swap(0, Ordering::Relaxed);
+        (at != 0).then(|| Timestamp::from_millis(at))
+    }
+
+    /// What its file said of itself when it was opened.
+    pub(super) fn about(&self) -> &About {
+        &self.about
     }
 }
 
 impl fmt::Debug for TenantDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantDb").field("condition", &self.condition).finish_non_exhaustive()
-    }
-}
-
-/// The keys of the writes that are queued or running, with how many writes carry each.
-#[derive(Debug, Clone, Default)]
-struct RunningKeys(Arc<Mutex<HashMap<String, usize>>>);
-
-/// A write's entry among the running keys; leaves it when dropped. It goes with the write, not with the request: a
-/// client that gave up and repeats its request meets the twin that it left behind.
-struct Running {
-    keys: RunningKeys,
-    key: String,
-    is_twin: bool,
-}
-
-impl RunningKeys {
-    fn enter(&self, key: &str) -> Running {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let carriers = entries.entry(key.to_owned()).or_insert(0);
-        *carriers += 1;
-        Running { keys: self.clone(), key: key.to_owned(), is_twin: *carriers > 1 }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut entries = self.keys.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(carriers) = entries.get_mut(&self.key) {
-            *carriers -= 1;
-            if *carriers == 0 {
-                entries.remove(&self.key);
-            }
-        }
     }
 }
 

@@ -95,11 +95,11 @@ pub(super) async fn run(
     let mut handle = Some(Read::new(connection));
     let mut batch = Vec::new();
     let Common { condition, totals, snapshots, turns: _ } = common;
-    let mut quarantined = pin!(condition.quarantined());
+    let mut unfit = pin!(condition.closed());
     loop {
         tokio::select! {
             biased;
-            () = &mut quarantined => break,
+            () = &mut unfit => break,
             taken = jobs.recv_many(&mut batch, BATCH) => if taken == 0 {
                 break;
             },

@@ -74,15 +74,19 @@ impl Writer {
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, reader_closed: oneshot::Receiver<()>) {
         let mut group = Vec::new();
         let condition = self.common.condition.clone();
-        let mut quarantined = pin!(condition.quarantined());
+        let mut closed = pin!(condition.closed());
         loop {
             let rest_at = self.wake_at();
             tokio::select! {
                 biased;
-                () = &mut quarantined => break,
+                () = &mut closed => break,
                 gap = or_never(self.gap.as_mut()) => {
                     self.gap = None;
-                    self.checkpoint().await;
+                    match self.shared.gate.try_pass() {
+                        Some(_pass) => self.checkpoint().await,
+                        // The files are frozen, and emptied already: readers must not wait for that.
+                        None => self.last_write = Instant::now(),
+                    }
                     drop(gap);
                 }
                 taken = jobs.recv_many(&mut group, GROUP) => {
@@ -91,15 +95,20 @@ impl Writer {
                     }
                     gather(&mut jobs, &mut group, GROUP).await;
                     failpoint!("writer.taken");
+                    let _pass = self.shared.gate.pass().await;
                     while !group.is_empty() {
                         self.group(&mut group).await;
                     }
                 }
-                () = or_never(rest_at.map(sleep_until)) => self.rest().await,
+                () = or_never(rest_at.map(sleep_until)) => {
+                    let _pass = self.shared.gate.pass().await;
+                    self.rest().await;
+                }
             }
         }
         self.gap = None; // the reader may wait behind it
         jobs.close();
+        let _pass = self.shared.gate.pass().await;
         if let Err(why) = self.common.condition.check() {
             while let Some(job) = jobs.recv().await {
                 refuse(job, why.clone().into()).await;

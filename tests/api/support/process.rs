@@ -77,6 +77,11 @@ impl Cell {
         self.base.strip_prefix("http://").expect("http")
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: no destructor runs, nothing is flushed.
     pub fn kill(mut self) {
         self.child.kill().expect("killed");

@@ -1,30 +1,35 @@
 //! The map of open tenants: one set of connections for each file, however many requests ask for it.
 
+mod fence;
+mod find;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+pub(super) use self::fence::Fence;
+use self::find::Wanted;
 use super::bucket::Bucket;
 use super::catalog::Catalog;
-use super::engine::{Counters, FileId, TenantDb};
-use super::error::{Reason, Unavailable};
+use super::engine::{Counters, Members, TenantDb};
+use super::error::Unavailable;
 use super::event_work::EventWork;
-use super::open::{Opened, Opener};
-use super::slot::{Claim, Claimed, Entry, Live, Slot};
+use super::fleet::{Operations, OperatorLog};
+use super::open::Opener;
+use super::roll::Roll;
+use super::slot::{Claimed, Entry, Slot};
 use crate::config::Provision;
 use crate::domain::TenantId;
 
-/// How long a request waits for its turn to open a tenant when all places are taken.
-const OPEN_WAIT: Duration = Duration::from_secs(10);
 /// How often moka's pending work is done and the side table is swept: moka does nothing by itself.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -34,6 +39,12 @@ pub enum OpenError {
     /// There is no such tenant, and requests may not create one.
     #[error("unknown tenant")]
     Unknown,
+    /// It was deleted, and can still be brought back.
+    #[error("the tenant was deleted")]
+    Deleted,
+    /// An operator suspended it. Whoever is no member does not learn that.
+    #[error("the tenant is suspended")]
+    Suspended(Arc<Members>),
     /// Too many tenants are open and in use.
     #[error("all places for open tenants are taken")]
     Overloaded,
@@ -69,6 +80,14 @@ pub struct Stats {
     pub copy_failures: AtomicU64,
     /// Tenants with changes that may have been missing from their copies for too long.
     pub copies_overdue: AtomicU64,
+    /// Copies that were restored beside and compared.
+    pub drills: AtomicU64,
+    /// Those that were not what they should be.
+    pub drill_failures: AtomicU64,
+    /// When the last one went well, in milliseconds since 1970; 0: none is known of.
+    pub last_drill: AtomicI64,
+    /// Files that were looked at as a whole and are not sound.
+    pub check_failures: AtomicU64,
     /// Files that were claimed while another claim on them lived: must stay 0.
     pub overlaps: AtomicU64,
 }
@@ -78,15 +97,21 @@ pub struct Tenants {
     inner: Arc<Inner>,
     pub(super) catalog: Catalog,
     pub(super) event_work: Arc<EventWork>,
+    pub(super) roll: Arc<Roll>,
     /// Held by whoever copies a tenant.
     pub(super) copying: AsyncMutex<()>,
+    /// Held by whoever restores a copy beside.
+    pub(super) drilling: AsyncMutex<()>,
+    /// The tenants that operators work on.
+    pub(super) operations: Arc<Operations>,
+    pub(super) log: Arc<OperatorLog>,
     housekeeping: JoinHandle<()>,
     /// Taken by whoever waits for it.
     recovery: AsyncMutex<Option<JoinHandle<()>>>,
 }
 
 struct Inner {
-    opener: Opener,
+    opener: Arc<Opener>,
     provision: Provision,
     /// What requests find at once. Evicting from it only forgets: see [`Entry`].
     hot: Cache<TenantId, Arc<Entry>>,
@@ -99,6 +124,7 @@ struct Inner {
     creations: Bucket,
     empty: AsyncMutex<Arc<TenantDb>>,
     claimed: Arc<Claimed>,
+    roll: Arc<Roll>,
     stats: Arc<Stats>,
     stopping: AtomicBool,
 }
@@ -114,8 +140,10 @@ impl Tenants {
         capacity: u64,
         settings: &Settings,
     ) -> anyhow::Result<Self> {
+        let log = OperatorLog::open(opener.root.operators_log()).context("opening the operators' log")?;
+        let log = Arc::new(log);
         let stats = Arc::<Stats>::default();
-        let event_work = opener.shared.events.clone();
+        let (event_work, roll) = (opener.shared.events.clone(), Arc::<Roll>::default());
         let spare_places = spare_places(capacity);
         let empty = opener.open_template().await.context("opening the template")?;
         let hot = Cache::builder()
@@ -127,7 +155,7 @@ impl Tenants {
             .build();
         let places = usize::try_from(capacity).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let inner = Arc::new(Inner {
-            opener,
+            opener: Arc::new(opener),
             provision: settings.provision,
             hot,
             slots: Mutex::default(),
@@ -136,6 +164,7 @@ impl Tenants {
             creations: Bucket::new(settings.create_burst, settings.create_per_minute),
             empty: AsyncMutex::new(Arc::new(empty)),
             claimed: Arc::new(Claimed::new(stats.clone())),
+            roll: roll.clone(),
             stats,
             stopping: AtomicBool::new(false),
         });
@@ -146,11 +175,24 @@ impl Tenants {
                 tokio::time::sleep(tick).await;
                 let Some(inner) = housekept.upgrade() else { return };
                 inner.hot.run_pending_tasks().await;
+                inner.note_accesses();
                 inner.sweep();
             }
         });
         let recovery = AsyncMutex::new(Some(tokio::spawn(inner.clone().recover())));
-        Ok(Self { inner, catalog, event_work, copying: AsyncMutex::default(), housekeeping, recovery })
+        let (copying, drilling, operations) = Default::default();
+        Ok(Self {
+            inner,
+            catalog,
+            event_work,
+            roll,
+            copying,
+            drilling,
+            operations,
+            log,
+            housekeeping,
+            recovery,
+        })
     }
 
     /// The tenant, opened if need be; `None` if there is none of this name.
@@ -159,7 +201,10 @@ impl Tenants {
     /// See [`OpenError`].
     pub async fn find(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
         match self.inner.get(tenant, Wanted::FOUND).await {
-            Ok(db) => Ok(Some(db)),
+            Ok(db) => {
+                self.touch(&db);
+                Ok(Some(db))
+            }
             Err(OpenError::Unknown) if self.inner.provision == Provision::Auto => Ok(None),
             Err(error) => Err(error),
         }
@@ -173,7 +218,7 @@ impl Tenants {
     pub async fn visit(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
         match self.inner.get(tenant, Wanted::VISITED).await {
             Ok(db) => Ok(Some(db)),
-            Err(OpenError::Unknown) => Ok(None),
+            Err(OpenError::Unknown | OpenError::Deleted) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -195,8 +240,21 @@ impl Tenants {
     /// # Errors
     /// See [`OpenError`].
     pub async fn find_or_create(&self, tenant: &TenantId) -> Result<Arc<TenantDb>, OpenError> {
-        let wanted = Wanted { create: self.inner.provision == Provision::Auto, keep: true };
-        self.inner.get(tenant, wanted).await
+        let wanted = Wanted { create: self.inner.provision == Provision::Auto, ..Wanted::FOUND };
+        self.inner.get(tenant, wanted).await.inspect(|db| self.touch(db))
+    }
+
+    /// The tenant for an operator's work, whatever state it is in: as [`Tenants::visit`].
+    pub(super) async fn inspect(&self, tenant: &TenantId) -> Result<Option<Arc<TenantDb>>, OpenError> {
+        match self.inner.get(tenant, Wanted::INSPECTED).await {
+            Ok(db) => Ok(Some(db)),
+            Err(OpenError::Unknown | OpenError::Deleted) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn touch(&self, db: &TenantDb) {
+        db.touch(self.inner.opener.shared.clock.now());
     }
 
     /// What a tenant that does not exist reads as.
@@ -213,6 +271,22 @@ impl Tenants {
 
     pub(super) fn opener(&self) -> &Opener {
         &self.inner.opener
+    }
+
+    /// The same, for work in another thread.
+    pub(super) fn opener_arc(&self) -> Arc<Opener> {
+        self.inner.opener.clone()
+    }
+
+    /// Whether the tenant is open.
+    pub(super) fn is_open(&self, tenant: &TenantId) -> bool {
+        self.inner.claimed.holds(tenant)
+    }
+
+    /// Whether the tenant's file was refused when it was last looked at.
+    pub(super) fn is_quarantined(&self, tenant: &TenantId) -> bool {
+        let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.get(tenant).is_some_and(|slot| slot.is_quarantined())
     }
 
     /// What the map has done.
@@ -270,163 +344,26 @@ impl fmt::Debug for Tenants {
     }
 }
 
-/// How a tenant is wanted.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    /// One that does not exist is created.
-    create: bool,
-    /// It stays open for those who come next.
-    keep: bool,
-}
-
-impl Wanted {
-    const FOUND: Self = Self { create: false, keep: true };
-    const VISITED: Self = Self { create: false, keep: false };
-}
-
 impl Inner {
-    /// Opens every tenant that a crash left with a WAL, so that its rows reach the main file though nobody asks for it.
-    async fn recover(self: Arc<Self>) {
-        for tenant in self.opener.left_with_wal() {
-            if let Err(error) = self.get(&tenant, Wanted::FOUND).await {
-                tracing::warn!(tenant_id = %tenant, %error, "a tenant could not be recovered");
-            }
-        }
-    }
-
-    async fn get(self: &Arc<Self>, tenant: &TenantId, wanted: Wanted) -> Result<Arc<TenantDb>, OpenError> {
-        if let Some(db) = self.hot.get(tenant).await.and_then(|entry| entry.db()) {
-            return Ok(db);
-        }
-        if self.stopping.load(Ordering::Acquire) {
-            return Err(Unavailable::not_written(Reason::Stopping).into());
-        }
-        // A tenant that does not exist leaves nothing behind, whoever asks for it.
-        let Some(slot) = self.slot(tenant, wanted.create) else {
-            return Err(OpenError::Unknown);
-        };
-        slot.check()?;
-        let live = slot.live.clone().lock_owned().await;
-        if let Some(db) = live.db() {
-            if wanted.keep {
-                self.stats.revivals.fetch_add(1, Ordering::Relaxed);
-                self.remember(tenant.clone(), db.clone()).await;
-            }
-            return Ok(db);
-        }
-        if let Some(error) = live.failure() {
-            return Err(error.clone());
-        }
-        // In a task of its own: a caller that goes away does not cancel it.
-        let (this, tenant) = (self.clone(), tenant.clone());
-        let opened = tokio::spawn(async move { this.open(tenant, slot, live, wanted).await }).await;
-        opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::TaskEnded).into()))
-    }
-
-    /// The tenant's slot; a new one only if there is a file, or one may be made.
-    fn slot(&self, tenant: &TenantId, create: bool) -> Option<Arc<Slot>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(tenant) {
-            return Some(slot.clone());
-        }
-        let wanted = create || self.opener.exists(tenant);
-        wanted.then(|| slots.entry(tenant.clone()).or_default().clone())
-    }
-
-    /// Puts the tenant into the cache, which forgets its least recently used one at once: its place may be waited for.
-    async fn remember(&self, tenant: TenantId, db: Arc<TenantDb>) {
-        self.hot.insert(tenant, Entry::holding(db)).await;
-        self.hot.run_pending_tasks().await;
-    }
-
     fn quarantined(&self) -> u64 {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.values().map(|slot| u64::from(slot.is_quarantined())).sum()
     }
 
+    /// Tells the roll who was used lately.
+    fn note_accesses(&self) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tenant, slot) in &*slots {
+            let last = slot.live.try_lock().ok().and_then(|live| live.db()).and_then(|db| db.take_access());
+            if let Some(at) = last {
+                self.roll.accessed(tenant, at);
+            }
+        }
+    }
+
     fn sweep(&self) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.is_remembered());
-    }
-
-    /// Opens the tenant and shares what came of it with those who wait for `live`.
-    async fn open(
-        self: Arc<Self>,
-        tenant: TenantId,
-        slot: Arc<Slot>,
-        mut live: OwnedMutexGuard<Live>,
-        wanted: Wanted,
-    ) -> Result<Arc<TenantDb>, OpenError> {
-        let begun = Instant::now();
-        let opened = self.try_open(tenant.clone(), slot, live.identity, wanted.create).await;
-        match opened {
-            Ok(db) => {
-                live.succeed(&db);
-                if wanted.keep {
-                    self.remember(tenant, db.clone()).await;
-                }
-                Ok(db)
-            }
-            Err(OpenError::Unknown) => {
-                live.forget();
-                Err(OpenError::Unknown)
-            }
-            Err(error) => {
-                if !self.stopping.load(Ordering::SeqCst)
-                    && let OpenError::Unavailable(_) = &error
-                {
-                    self.stats.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(tenant_id = %tenant, %error, "opening a tenant failed");
-                    live.fail(error.clone(), begun.elapsed());
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn try_open(
-        &self,
-        tenant: TenantId,
-        slot: Arc<Slot>,
-        last: Option<FileId>,
-        create: bool,
-    ) -> Result<Arc<TenantDb>, OpenError> {
-        let file = slot.claim_file().await?;
-        if !self.opener.exists(&tenant) {
-            if !create {
-                return Err(OpenError::Unknown);
-            }
-            self.creations.take().map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
-        }
-        let place = timeout(OPEN_WAIT, self.places.clone().acquire_owned()).await;
-        let place = place.ok().and_then(Result::ok).ok_or(OpenError::Overloaded)?;
-        let condition = slot.condition.clone();
-        let root = self.opener.root.lock();
-        let claim = Claim::new(file, place, slot, root, tenant.clone(), self.claimed.clone());
-        // `close` sets the flag before it counts the claims, so it sees this one or is seen here.
-        if self.stopping.load(Ordering::SeqCst) {
-            return Err(Unavailable::not_written(Reason::Stopping).into());
-        }
-        failpoint!("tenant.claimed", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
-        // To make a file takes a connection: not before there is a place for it.
-        if !self.opener.exists(&tenant) {
-            self.opener.create(&tenant).await?;
-            self.stats.creations.fetch_add(1, Ordering::Relaxed);
-        }
-        if condition.check().is_err() {
-            self.opener.check_damage(&tenant, last).await?;
-            tracing::warn!(tenant_id = %tenant, "the file is whole: a read had failed. The quarantine is over");
-            condition.lift();
-        }
-        let opened = self.opener.open(&tenant).await?;
-        self.stats.opens.fetch_add(1, Ordering::Relaxed);
-        if opened.migrated {
-            self.stats.migrations.fetch_add(1, Ordering::Relaxed);
-        }
-        let Opened { file, reader, members, migrated: _ } = opened;
-        let db = TenantDb::start(&tenant, (file, reader), members, &self.opener.shared, condition, claim);
-        failpoint!("tenant.started", |_| OpenError::Unavailable(Unavailable::not_written(Reason::Io)));
-        Ok(Arc::new(db))
     }
 }
 

@@ -1,0 +1,159 @@
+//! What concerns all tenants: checks, drills, the catalog, freezing, the operators' log.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use salvo::http::{Request, Response};
+use salvo::{Depot, handler};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::desk::{self, Desk, body, query};
+use super::error::{Answer, Refusal};
+use super::stream;
+use crate::domain::TenantId;
+use crate::tenancy::FleetError;
+
+/// Most entries of the log that are shown at once.
+const ENTRIES: usize = 1000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    /// Absent: all.
+    tenants: Option<Vec<TenantId>>,
+}
+
+#[handler]
+pub(super) async fn check(
+    request: &mut Request,
+    depot: &mut Depot,
+    response: &mut Response,
+) -> Result<(), Refusal> {
+    let (desk, _) = Desk::of(depot)?;
+    let Named { tenants } = body(request).await?;
+    stream::answer(response, move |steps| async move {
+        let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
+        tenants.sort();
+        let (of, mut unsound) = (tenants.len(), 0);
+        for (before, tenant) in tenants.into_iter().enumerate() {
+            let finding = desk.tenants.check(&tenant).await;
+            unsound += usize::from(!finding.problems.is_empty());
+            let problems = finding.problems;
+            steps
+                .tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "problems": problems }))
+                .await;
+        }
+        Ok(json!({ "checked": of, "unsound": unsound }))
+    });
+    Ok(())
+}
+
+#[handler]
+pub(super) async fn drill(
+    request: &mut Request,
+    depot: &mut Depot,
+    response: &mut Response,
+) -> Result<(), Refusal> {
+    let (desk, _) = Desk::of(depot)?;
+    let Named { tenants } = body(request).await?;
+    stream::answer(response, move |steps| async move {
+        let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
+        tenants.sort();
+        let (of, mut failed) = (tenants.len(), 0);
+        for (before, tenant) in tenants.into_iter().enumerate() {
+            let error = match desk.tenants.drill(&tenant).await {
+                Ok(true) => None,
+                Ok(false) => Some("it does not exist, or is written to all the time".to_owned()),
+                Err(error) => Some(Refusal::internal(&error).message().to_owned()),
+            };
+            failed += usize::from(error.is_some());
+            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error })).await;
+        }
+        Ok(json!({ "drilled": of - failed, "failed": failed }))
+    });
+    Ok(())
+}
+
+#[handler]
+pub(super) async fn rebuild_catalog(depot: &mut Depot, response: &mut Response) -> Result<(), Refusal> {
+    let (desk, operator) = Desk::of(depot)?;
+    stream::answer(response, move |steps| async move {
+        let rebuilt = desk.logged(&operator, "catalog.rebuild", None, json!({}), async {
+            let (tell, mut told) = tokio::sync::watch::channel((0, 0));
+            let rebuilding = desk.tenants.rebuild_catalog(|done, of| {
+                tell.send_replace((done, of));
+            });
+            tokio::pin!(rebuilding);
+            loop {
+                tokio::select! {
+                    failed = &mut rebuilding => return failed,
+                    Ok(()) = told.changed() => {
+                        let (done, of) = *told.borrow_and_update();
+                        steps.tell(&json!({ "done": done, "of": of })).await;
+                    }
+                }
+            }
+        });
+        let failed = rebuilt.await?;
+        Ok(json!({ "failed": failed }))
+    });
+    Ok(())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Freeze {
+    seconds: u64,
+}
+
+#[handler]
+pub(super) async fn freeze(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
+    let (desk, operator) = Desk::of(depot)?;
+    let Freeze { seconds } = body(request).await?;
+    let frozen = desk.tenants.freeze(Duration::from_secs(seconds));
+    desk::answer(&desk.logged(&operator, "freeze", None, json!({ "seconds": seconds }), frozen).await?)
+}
+
+#[handler]
+pub(super) async fn thaw(depot: &mut Depot) -> Result<Answer, Refusal> {
+    let (desk, operator) = Desk::of(depot)?;
+    let thawed = async { Ok::<_, Infallible>(desk.tenants.thaw()) };
+    let was_frozen = desk.logged(&operator, "thaw", None, json!({}), thawed).await?;
+    desk::answer(&json!({ "wasFrozen": was_frozen }))
+}
+
+#[handler]
+pub(super) async fn doctor(depot: &mut Depot) -> Result<Answer, Refusal> {
+    let (desk, _) = Desk::of(depot)?;
+    let remarks = desk.tenants.survey().await.map_err(FleetError::from)?;
+    desk::answer(&json!({ "remarks": remarks }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entries {
+    tenant: Option<TenantId>,
+    limit: Option<usize>,
+}
+
+#[handler]
+pub(super) async fn log(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
+    let (desk, _) = Desk::of(depot)?;
+    let Entries { tenant, limit } = query(request)?;
+    let items = desk.tenants.logged(tenant, limit.unwrap_or(50).min(ENTRIES)).await?;
+    desk::answer(&json!({ "items": items }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    head: Option<String>,
+}
+
+#[handler]
+pub(super) async fn verify(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
+    let (desk, _) = Desk::of(depot)?;
+    let Head { head } = query(request)?;
+    desk::answer(&desk.tenants.verify_log(head).await?)
+}

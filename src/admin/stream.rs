@@ -1,0 +1,53 @@
+//! Answers that take a while: a JSON line for each step, and one for how it ended. Who hangs up ends the work.
+
+use futures_util::stream;
+use salvo::http::header::CONTENT_TYPE;
+use salvo::http::{HeaderValue, ResBody, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::error::Refusal;
+
+/// Steps that may wait for whoever reads them.
+const AHEAD: usize = 64;
+
+/// Says how far the work is.
+#[derive(Debug, Clone)]
+pub(super) struct Steps(mpsc::Sender<Value>);
+
+impl Steps {
+    pub(super) async fn tell<T: Serialize>(&self, step: &T) {
+        if let Ok(step) = serde_json::to_value(step) {
+            // Whoever listened may be gone: then the work ends too.
+            let _gone = self.0.send(json!({ "step": step })).await;
+        }
+    }
+}
+
+/// Answers with the steps of `work` while it goes on, then with `{"done": …}` or `{"error": …}`.
+pub(super) fn answer<F, W>(response: &mut Response, work: F)
+where
+    F: FnOnce(Steps) -> W,
+    W: Future<Output = Result<Value, Refusal>> + Send + 'static,
+{
+    let (sender, lines) = mpsc::channel(AHEAD);
+    let mut working = JoinSet::new();
+    let end = sender.clone();
+    let work = work(Steps(sender));
+    working.spawn(async move {
+        let last = match work.await {
+            Ok(done) => json!({ "done": done }),
+            Err(refusal) => refusal.to_json(),
+        };
+        let _gone = end.send(last).await;
+    });
+    // The set goes with the body: dropped, it ends the work.
+    let lines = stream::unfold((lines, working), async |(mut lines, working)| {
+        let line = lines.recv().await?;
+        Some((Ok::<_, std::io::Error>(format!("{line}\n")), (lines, working)))
+    });
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response.body = ResBody::stream(lines);
+}

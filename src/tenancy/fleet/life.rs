@@ -1,0 +1,329 @@
+//! The life of a tenant as operators decide it: made, suspended, deleted, brought back, removed for good.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::error::FleetError;
+use super::freeze::Pass;
+use super::trash::{About, Discarded, Kind, Trash};
+use crate::domain::{TenantId, Timestamp};
+use crate::tenancy::event_work::Backlog;
+use crate::tenancy::map::{Fence, OpenError, Tenants};
+use crate::tenancy::meta::{Meta, State};
+use crate::tenancy::root::DataRoot;
+use crate::tenancy::schema;
+
+/// What an operation did.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// False if everything was so already.
+    pub changed: bool,
+    /// What its file says now.
+    pub meta: Meta,
+    /// How many descriptors of its files this process has: 0 is proof that they are closed.
+    pub open_descriptors: usize,
+}
+
+/// What was removed for good.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Purged {
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// The files, relative to the data root.
+    pub removed: Vec<String>,
+    /// Backups that hold the tenant still, relative to the data root.
+    pub remaining: Vec<String>,
+}
+
+/// The tenants on which an operator's work is under way: one operation at a time for each.
+#[derive(Debug, Default)]
+pub(in crate::tenancy) struct Operations(Mutex<HashSet<TenantId>>);
+
+/// The right to work on a tenant.
+#[derive(Debug)]
+pub(in crate::tenancy) struct Operation {
+    all: Arc<Operations>,
+    tenant: TenantId,
+    _pass: Pass,
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.tenant);
+    }
+}
+
+impl Tenants {
+    /// The right to work on a tenant, if nobody else has it.
+    pub(in crate::tenancy) fn operate(&self, tenant: &TenantId) -> Result<Operation, FleetError> {
+        let pass = self.opener().shared.gate.try_operate().ok_or(FleetError::Frozen)?;
+        let mut all = self.operations.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.insert(tenant.clone()) {
+            return Err(FleetError::Busy(tenant.clone()));
+        }
+        Ok(Operation { all: self.operations.clone(), tenant: tenant.clone(), _pass: pass })
+    }
+
+    /// Why there is no such tenant.
+    pub(in crate::tenancy) fn missing(&self, tenant: &TenantId) -> FleetError {
+        if self.opener().trash.holds(tenant) {
+            FleetError::Deleted(tenant.clone())
+        } else {
+            FleetError::NoSuchTenant(tenant.clone())
+        }
+    }
+
+    fn must_exist(&self, tenant: &TenantId) -> Result<(), FleetError> {
+        if self.opener().exists(tenant) { Ok(()) } else { Err(self.missing(tenant)) }
+    }
+
+    /// Makes an empty tenant; that there is one already is no error.
+    ///
+    /// # Errors
+    /// It was deleted and can be brought back, or its file cannot be made.
+    pub async fn create(&self, tenant: &TenantId) -> Result<Outcome, FleetError> {
+        self.check_space().await?;
+        let _operation = self.operate(tenant)?;
+        if self.opener().trash.holds(tenant) {
+            return Err(FleetError::Deleted(tenant.clone()));
+        }
+        let changed = !self.opener().exists(tenant);
+        if changed {
+            let mut fence = self.fence(tenant).await?;
+            // A request may have been faster.
+            if !self.opener().exists(tenant) {
+                self.opener().create(tenant).await?;
+                self.stats().creations.fetch_add(1, Ordering::Relaxed);
+            }
+            fence.renew();
+        }
+        self.outcome(tenant, changed).await
+    }
+
+    /// Lets the tenant serve everybody, readers only, or nobody.
+    ///
+    /// # Errors
+    /// There is no such tenant, or its file cannot be closed or changed.
+    pub async fn set_state(
+        &self,
+        tenant: &TenantId,
+        state: State,
+        reason: Option<String>,
+    ) -> Result<Outcome, FleetError> {
+        let now = self.opener().shared.clock.now();
+        let is_so = |meta: &Meta| meta.state == state && (reason.is_none() || meta.reason == reason);
+        let changed = self.change(tenant, is_so, async |path| {
+            schema::set_state(&path, state, reason.as_deref(), now).await
+        });
+        let outcome = changed.await?;
+        if state != State::Suspended {
+            self.event_work.nudge(tenant);
+        }
+        Ok(outcome)
+    }
+
+    /// Forbids or allows to delete the tenant.
+    ///
+    /// # Errors
+    /// As for [`Tenants::set_state`].
+    pub async fn set_protected(&self, tenant: &TenantId, protected: bool) -> Result<Outcome, FleetError> {
+        let is_so = |meta: &Meta| meta.protected == protected;
+        self.change(tenant, is_so, async |path| schema::set_protected(&path, protected).await).await
+    }
+
+    /// Changes what the tenant's file says of itself, while nobody has it open.
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        is_so: impl Fn(&Meta) -> bool,
+        change: impl AsyncFnOnce(std::path::PathBuf) -> Result<(), sqlx::Error>,
+    ) -> Result<Outcome, FleetError> {
+        let _operation = self.operate(tenant)?;
+        self.must_exist(tenant)?;
+        let mut fence = self.fence(tenant).await?;
+        // Whose file it is is looked at, and it is migrated if need be.
+        let meta = self.look_fenced(tenant).await?;
+        let changed = !is_so(&meta);
+        let meta = if changed {
+            failpoint!("state.before", |error: io::Error| FleetError::Io(error));
+            change(self.opener().path(tenant)).await?;
+            failpoint!("state.after", |error: io::Error| FleetError::Io(error));
+            self.look_fenced(tenant).await?
+        } else {
+            meta
+        };
+        fence.renew();
+        self.roll.saw(tenant, &meta, None);
+        let open_descriptors = fence.open_descriptors();
+        Ok(Outcome { tenant: tenant.clone(), changed, meta, open_descriptors })
+    }
+
+    /// What the file of a fenced tenant says of itself.
+    pub(in crate::tenancy) async fn look_fenced(&self, tenant: &TenantId) -> Result<Meta, FleetError> {
+        let opened = self.opener().open(tenant).await?;
+        opened.reader.close().await;
+        Ok(opened.about.meta)
+    }
+
+    /// What a tenant's file says of itself; what was last seen of it if it cannot be opened.
+    pub(in crate::tenancy) async fn meta(&self, tenant: &TenantId) -> Result<Option<Meta>, OpenError> {
+        match self.inspect(tenant).await {
+            Ok(db) => Ok(db.map(|db| db.about().meta.clone())),
+            Err(error) => match self.known(tenant).await.and_then(|known| known.meta) {
+                Some(meta) => Ok(Some(meta)),
+                None => Err(error),
+            },
+        }
+    }
+
+    async fn outcome(&self, tenant: &TenantId, changed: bool) -> Result<Outcome, FleetError> {
+        let db = self.inspect(tenant).await?.ok_or_else(|| self.missing(tenant))?;
+        let meta = db.about().meta.clone();
+        Ok(Outcome { tenant: tenant.clone(), changed, meta, open_descriptors: 0 })
+    }
+
+    /// Moves the tenant's file and copy to the trash, from where it can be brought back until its time is over. Nobody makes it
+    /// anew until then.
+    ///
+    /// # Errors
+    /// There is no such tenant, it is protected, or its file cannot be closed or moved.
+    pub async fn delete(&self, tenant: &TenantId, reason: Option<String>) -> Result<Discarded, FleetError> {
+        let _operation = self.operate(tenant)?;
+        self.must_exist(tenant)?;
+        // One that cannot be opened can be deleted, if nobody remembers that it is protected.
+        if let Ok(Some(meta)) = self.meta(tenant).await
+            && meta.protected
+        {
+            return Err(FleetError::Protected(tenant.clone()));
+        }
+        let mut fence = self.fence(tenant).await?;
+        let about = About { reason };
+        let moved = self.in_trash(tenant, move |trash, tenant, root, now| {
+            trash.delete(tenant, &root.tenant_file(tenant), &root.copy_file(tenant), &about, now)
+        });
+        self.settle_fence(&mut fence, tenant, moved.await)?;
+        self.roll.gone(tenant);
+        self.event_work.found(tenant, Backlog::default());
+        let kept = self.trash().await?.into_iter().rev();
+        let kept = kept.filter(|kept| kept.kind == Kind::Deleted).find(|kept| kept.tenant == *tenant);
+        kept.ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))
+    }
+
+    /// Brings a deleted tenant back, as it was.
+    ///
+    /// # Errors
+    /// It was not deleted, or there is one of this name.
+    pub async fn undelete(&self, tenant: &TenantId) -> Result<Outcome, FleetError> {
+        let _operation = self.operate(tenant)?;
+        let mut fence = self.fence(tenant).await?;
+        if self.opener().exists(tenant) {
+            return Err(FleetError::Exists(tenant.clone()));
+        }
+        let moved =
+            self.in_trash(tenant, |trash, tenant, root, _| trash.undelete(tenant, &root.tenant_file(tenant)));
+        let back = self.settle_fence(&mut fence, tenant, moved.await)?;
+        back.ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))?;
+        drop(fence);
+        self.event_work.nudge(tenant);
+        self.outcome(tenant, true).await
+    }
+
+    /// What is in the trash, the oldest first.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn trash(&self) -> io::Result<Vec<Discarded>> {
+        let inner = self.opener_arc();
+        blocking(move || inner.trash.list()).await
+    }
+
+    /// Moves files in and out of the trash where that holds up nobody.
+    pub(in crate::tenancy) async fn in_trash<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        work: impl FnOnce(&Trash, &TenantId, &DataRoot, Timestamp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (opener, tenant) = (self.opener_arc(), tenant.clone());
+        blocking(move || work(&opener.trash, &tenant, &opener.root, opener.shared.clock.now())).await
+    }
+
+    /// Removes for good what is in the trash of a tenant.
+    ///
+    /// # Errors
+    /// There is nothing of it, or a file cannot be removed.
+    pub async fn purge(&self, tenant: &TenantId) -> Result<Purged, FleetError> {
+        let of_tenant = |discarded: &Discarded| discarded.tenant == *tenant;
+        let mut purged = self.purge_those(of_tenant).await?;
+        purged.pop().ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))
+    }
+
+    /// Removes for good what has been in the trash for longer than `keep`.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub async fn purge_expired(&self, keep: Duration) -> Result<Vec<Purged>, FleetError> {
+        let now = self.opener().shared.clock.now();
+        self.purge_those(|discarded| now.since(discarded.at) >= keep).await
+    }
+
+    async fn purge_those(&self, is_due: impl Fn(&Discarded) -> bool) -> Result<Vec<Purged>, FleetError> {
+        let mut purged: Vec<Purged> = Vec::new();
+        for discarded in self.trash().await?.into_iter().filter(is_due) {
+            let tenant = discarded.tenant.clone();
+            let _operation = self.operate(&tenant)?;
+            let opener = self.opener_arc();
+            let removed = blocking(move || opener.trash.purge(&discarded)).await?;
+            match purged.iter_mut().find(|purged| purged.tenant == tenant) {
+                Some(same) => same.removed.extend(removed),
+                None => purged.push(Purged { tenant, removed, remaining: Vec::new() }),
+            }
+        }
+        for purged in &mut purged {
+            purged.remaining = self.backups_that_hold(&purged.tenant).await?;
+        }
+        Ok(purged)
+    }
+
+    /// Work on a tenant whose file was to be moved is over. If the file went halfway, nothing may be made in its place.
+    pub(in crate::tenancy) fn settle_fence<T>(
+        &self,
+        fence: &mut Fence,
+        tenant: &TenantId,
+        moved: io::Result<T>,
+    ) -> Result<T, FleetError> {
+        match moved {
+            Ok(done) => {
+                fence.renew();
+                Ok(done)
+            }
+            Err(error) => {
+                if self.opener().trash.is_halfway(tenant) {
+                    tracing::error!(
+                        tenant_id = %tenant,
+                        error = &error as &dyn Error,
+                        "an operation was broken off halfway: the next start finishes it"
+                    );
+                    fence.close_off();
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Runs what waits for the disk where it holds up nobody.
+pub(in crate::tenancy) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}

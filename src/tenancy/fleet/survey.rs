@@ -1,0 +1,263 @@
+//! A look at the data root: whether it is where and how it should be, and what in it belongs to nobody.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use rustix::fs::{statfs, statvfs};
+use rustix::process::{Resource, getrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::life::blocking;
+use crate::domain::Timestamp;
+use crate::tenancy::location::{SIDE_FILES, tenant_of};
+use crate::tenancy::map::Tenants;
+use crate::tenancy::root::{DataRoot, UNFINISHED};
+
+/// A drill that is older than this is a promise that nobody keeps.
+const OLD_DRILL: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Fewer files than this are too few for more than a handful of tenants.
+const FEW_FILES: u64 = 1024;
+/// Names that are listed of each kind of thing that is out of place.
+const LISTED: usize = 5;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Somebody should look at it.
+    Warning,
+    /// It will cost data or availability.
+    Problem,
+}
+
+/// Something that was looked at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remark {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at.
+    pub subject: String,
+    /// What was found, and what to do.
+    pub message: String,
+}
+
+#[derive(Default)]
+struct Remarks(Vec<Remark>);
+
+impl Remarks {
+    fn add(&mut self, severity: Severity, subject: &str, message: impl Into<String>) {
+        self.0.push(Remark { severity, subject: subject.to_owned(), message: message.into() });
+    }
+
+    /// Names some of the things that are out of place, if there are any.
+    fn list(&mut self, severity: Severity, subject: &str, names: &[String], what_to_do: &str) {
+        if names.is_empty() {
+            return;
+        }
+        let more = names.len().saturating_sub(LISTED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let some = names[..names.len().min(LISTED)].join(", ");
+        self.add(severity, subject, format!("{some}{more}: {what_to_do}"));
+    }
+}
+
+/// File systems that answer `statfs` so, and whether SQLite can trust them with a WAL.
+const FILE_SYSTEMS: [(i64, &str, bool); 16] = [
+    (0xEF53, "ext4", true),
+    (0x5846_5342, "xfs", true),
+    (0x9123_683E, "btrfs", true),
+    (0x2FC1_2FC1, "zfs", true),
+    (0xF2F5_2010, "f2fs", true),
+    (0xCA45_1A4E, "bcachefs", true),
+    (0x0102_1994, "tmpfs", true),
+    (0x794C_7630, "overlayfs", true),
+    (0x6969, "nfs", false),
+    (0x517B, "smb", false),
+    (0xFF53_4D42, "cifs", false),
+    (0xFE53_4D42, "smb2", false),
+    (0x6573_5546, "fuse", false),
+    (0x0102_1997, "9p", false),
+    (0x00C3_6400, "ceph", false),
+    (0x4D44, "vfat", false),
+];
+
+impl Tenants {
+    /// Looks at the data root; no tenant is opened.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub async fn survey(&self) -> io::Result<Vec<Remark>> {
+        let opener = self.opener_arc();
+        let mut remarks = blocking(move || survey(&opener.root)).await?;
+        let now = self.opener().shared.clock.now();
+        let (mut missing, mut behind) = (0, 0);
+        for tenant in self.all() {
+            match self.copy_state(&tenant) {
+                Some(state) if state.copied.is_none() => missing += 1,
+                Some(state) if state.is_behind() => behind += 1,
+                _ => {}
+            }
+        }
+        let copies = format!("{missing} tenants have none, of {behind} a change may be missing");
+        let severity = if missing > 0 { Severity::Warning } else { Severity::Ok };
+        remarks.push(Remark { severity, subject: "copies".to_owned(), message: copies });
+        remarks.push(drill(self.last_drill().await, now));
+        Ok(remarks)
+    }
+}
+
+fn drill(last: Option<Timestamp>, now: Timestamp) -> Remark {
+    let (severity, message) = match last {
+        None => (
+            Severity::Warning,
+            "no copy was restored and compared yet: backup.drill_every says how often one is".to_owned(),
+        ),
+        Some(last) => {
+            let is_old = now.since(last) > OLD_DRILL;
+            let severity = if is_old { Severity::Warning } else { Severity::Ok };
+            (severity, format!("a copy was last restored and compared at {last}"))
+        }
+    };
+    Remark { severity, subject: "drill".to_owned(), message }
+}
+
+fn survey(root: &DataRoot) -> io::Result<Vec<Remark>> {
+    let mut remarks = Remarks::default();
+    volume(root.directory(), &mut remarks)?;
+    modes(root, &mut remarks)?;
+    limits(&mut remarks);
+    let tenants = names(&root.tenants())?;
+    let known: HashSet<&str> =
+        tenants.iter().filter(|name| tenant_of(name).is_some()).map(String::as_str).collect();
+    remarks.add(Severity::Ok, "tenants", format!("{} files", known.len()));
+    let (sides, strange): (Vec<String>, Vec<String>) = tenants
+        .iter()
+        .filter(|name| !known.contains(name.as_str()) && !name.ends_with(UNFINISHED))
+        .cloned()
+        .partition(|name| SIDE_FILES.iter().any(|suffix| name.ends_with(suffix)));
+    let orphans: Vec<_> = sides
+        .into_iter()
+        .filter(|name| {
+            let files = SIDE_FILES.iter().filter_map(|suffix| name.strip_suffix(suffix));
+            !files.into_iter().any(|file| known.contains(file))
+        })
+        .collect();
+    remarks.list(
+        Severity::Problem,
+        "tenants/",
+        &orphans,
+        "the file is missing that this belongs to; put it back, or move this away",
+    );
+    remarks.list(Severity::Warning, "tenants/", &strange, "this is no tenant's file; move it away");
+    let orphans: Vec<_> =
+        names(&root.copies())?.into_iter().filter(|name| !known.contains(name.as_str())).collect();
+    remarks.list(
+        Severity::Warning,
+        "copies/",
+        &orphans,
+        "a copy of a tenant that has no file; restore it (`crm-cell restore TENANT --copy`) or remove it",
+    );
+    remarks.list(
+        Severity::Warning,
+        "incoming/",
+        &names(&root.incoming())?,
+        "this is promoted at the next start, or was refused at the last one; the log says why",
+    );
+    let loose: Vec<_> = fs::read_dir(root.trash())?
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    remarks.list(
+        Severity::Warning,
+        "trash/",
+        &loose,
+        "left of a file that was replaced while it was open; it may hold rows. Remove it when nobody misses any",
+    );
+    Ok(remarks.0)
+}
+
+fn volume(directory: &Path, remarks: &mut Remarks) -> io::Result<()> {
+    let kind = statfs(directory)?.f_type as i64 & 0xFFFF_FFFF;
+    let disk = statvfs(directory)?;
+    match FILE_SYSTEMS.iter().find(|(magic, ..)| *magic == kind) {
+        Some((_, name, true)) => {
+            let block = disk.f_bsize;
+            remarks.add(Severity::Ok, "file system", format!("{name}, blocks of {block} bytes"));
+        }
+        Some((_, name, false)) => remarks.add(
+            Severity::Problem,
+            "file system",
+            format!("{name}: SQLite's WAL needs a local file system; move the data root to one"),
+        ),
+        None => remarks.add(
+            Severity::Warning,
+            "file system",
+            format!("of an unknown kind (0x{kind:X}): it must be a local one, with shared memory and working locks"),
+        ),
+    }
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let size = disk.f_blocks.saturating_mul(disk.f_frsize).max(1);
+    let text = format!("{} of {} are free", ByteSize(free), ByteSize(size));
+    let severity = match free * 100 / size {
+        0..3 => Severity::Problem,
+        3..10 => Severity::Warning,
+        _ => Severity::Ok,
+    };
+    remarks.add(severity, "disk", text);
+    if disk.f_files > 0 && disk.f_favail * 100 / disk.f_files < 5 {
+        remarks.add(
+            Severity::Problem,
+            "disk",
+            "fewer than 5 % of its inodes are free: no more files can be made soon",
+        );
+    }
+    Ok(())
+}
+
+fn modes(root: &DataRoot, remarks: &mut Remarks) -> io::Result<()> {
+    let owner = rustix::process::geteuid().as_raw();
+    let mut wrong = Vec::new();
+    let mut look = |path: &Path, may: u32| -> io::Result<()> {
+        let metadata = fs::symlink_metadata(path)?;
+        if metadata.uid() != owner && owner != 0 || metadata.permissions().mode() & 0o777 & !may != 0 {
+            wrong.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+        Ok(())
+    };
+    look(root.directory(), 0o700)?;
+    for entry in fs::read_dir(root.tenants())? {
+        // Gone by now: a WAL.
+        let _gone = look(&entry?.path(), 0o600);
+    }
+    remarks.list(
+        Severity::Warning,
+        "modes",
+        &wrong,
+        "others than the cell's user may enter or read this; chown it to that user, chmod go= it",
+    );
+    Ok(())
+}
+
+fn limits(remarks: &mut Remarks) {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let severity = if files < FEW_FILES { Severity::Warning } else { Severity::Ok };
+    remarks.add(severity, "limits", format!("{files} open files (ulimit -n)"));
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,108 @@
+//! `crm-cell doctor`, and what stops when the disk is nearly full.
+
+use std::fs;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::Operator;
+use crate::support::{Cell, eventually};
+
+fn remark<'a>(report: &'a Value, severity: &str, part: &str) -> Option<&'a Value> {
+    let mut remarks = report["remarks"].as_array().expect("a list").iter();
+    remarks.find(|remark| remark["severity"] == severity && remark.to_string().contains(part))
+}
+
+#[tokio::test]
+async fn a_sound_cell_has_no_problem_and_damage_strangers_and_orphans_are_found() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().join("crm_cell");
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    for tenant in ["acme", "damaged"] {
+        for number in 0..50 {
+            cell.tenant(tenant).create_customer(&format!("客户 {number} of {tenant}")).await;
+        }
+    }
+    let sound = operator.ok(&["doctor"]);
+    assert!(remark(&sound, "ok", "2 looked at, 0 of them not sound").is_some(), "{sound}");
+    assert!(remark(&sound, "problem", "").is_none(), "{sound}");
+    assert_eq!(cell.terminate(), Some(0));
+
+    let file = root.join("tenants/damaged.db");
+    let connection = rusqlite::Connection::open(&file).expect("opened");
+    let page: i64 = connection
+        .query_row("select rootpage from sqlite_schema where name = 'customers_by_name'", [], |row| {
+            row.get(0)
+        })
+        .expect("an index");
+    drop(connection);
+    let mut content = fs::read(&file).expect("read");
+    let middle = usize::try_from(page).expect("a page") * 4096 - 200;
+    content[middle..middle + 100].fill(0x55);
+    fs::write(&file, content).expect("damaged");
+    fs::write(root.join("tenants/lost.db-wal"), "rows").expect("written");
+    fs::write(root.join("tenants/notes.txt"), "hello").expect("written");
+    fs::write(root.join("copies/gone.db"), "a copy").expect("written");
+
+    let found = operator.run(&["doctor"]);
+
+    assert_eq!(found.code, 5, "{found:?}");
+    let report = &found.value;
+    assert!(remark(report, "problem", "tenant damaged").is_some(), "{report}");
+    assert!(remark(report, "problem", "lost.db-wal").is_some(), "{report}");
+    assert!(remark(report, "warning", "notes.txt").is_some(), "{report}");
+    assert!(remark(report, "warning", "gone.db").is_some(), "{report}");
+    assert!(remark(report, "problem", "acme").is_none(), "{report}");
+    let quick = operator.run(&["doctor", "--quick"]);
+    assert!(remark(&quick.value, "problem", "tenant damaged").is_none(), "it opened none: {quick:?}");
+}
+
+#[tokio::test]
+async fn a_nearly_full_disk_stops_copies_and_backups_before_it_stops_writes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let operator = Operator(directory.path());
+    let cell = Cell::start(directory.path());
+    cell.tenant("acme").create_customer("华为").await;
+    operator.ok(&["backup", "acme"]);
+    assert_eq!(cell.terminate(), Some(0));
+
+    let cell = Cell::spawn(Cell::command(directory.path()).env("CRM__STORAGE__LOW_WATER", "1000PiB"));
+    for arguments in
+        [&["backup", "acme"][..], &["restore", "acme"], &["tenants", "create", "b"], &["tenants", "copy"]]
+    {
+        let said = operator.refused(arguments, 1);
+        assert!(said.contains("storage.low_water") && said.contains("free some space"), "{said}");
+    }
+    cell.tenant("acme").create_customer("小米").await;
+    assert_eq!(cell.terminate(), Some(0));
+
+    let cell = Cell::spawn(Cell::command(directory.path()).env("CRM__STORAGE__STOP_WRITES", "1000PiB"));
+    let acme = cell.tenant("acme");
+    let refused = acme.post("/customers", &json!({ "name": "中兴" })).await;
+    assert_eq!(refused.status, StatusCode::LOCKED, "{}", refused.text);
+    assert_eq!(refused.json()["details"], "not-written");
+    assert_eq!(acme.get("/customers").await.json()["total"], 2);
+}
+
+#[tokio::test]
+async fn a_copy_is_restored_and_compared_regularly_and_every_file_is_looked_at() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Cell::command(directory.path());
+    command.env("CRM__BACKUP__DRILL_EVERY", "200ms").env("CRM__BACKUP__CHECK_EVERY", "200ms");
+    let cell = Cell::spawn(&mut command);
+    let operator = Operator(directory.path());
+    cell.tenant("acme").create_customer("华为").await;
+    let metrics = async || cell.anonymous().get("/metrics").await.json();
+
+    eventually("a drill went well", async || metrics().await["drills"].as_u64() >= Some(1)).await;
+
+    let found = metrics().await;
+    assert!(found["drill_age_seconds"].as_u64() < Some(60) && found["drill_failures"] == 0, "{found}");
+    assert!(found["disk_free_bytes"].as_u64() > Some(0), "{found}");
+    eventually("the file was looked at", async || {
+        operator.ok(&["tenants", "show", "acme"])["checkedAt"].is_string()
+    })
+    .await;
+    operator.ok(&["tenants", "drill", "acme"]);
+}
