@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 #[test]
 fn the_readme_lists_every_variable_with_its_default() {
     let documented = variables_of_the_default_file();
@@ -78,6 +80,40 @@ fn the_operations_guide_lists_every_metric() {
 }
 
 #[test]
+fn the_schema_lists_every_column_of_every_view_in_its_place_with_its_type() {
+    let text = read("docs/SCHEMA.md");
+    let mut listed = Vec::new();
+    for part in text.split("\n### ") {
+        let name = part.lines().next().unwrap_or_default();
+        let has_version =
+            name.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        for row in rows(part).into_iter().filter(|_| has_version) {
+            listed.push([name.to_owned(), row[0].trim_matches('`').to_owned(), row[1].clone()]);
+        }
+    }
+    let mut real = Vec::new();
+    let file = file_with_rows();
+    for view in texts(
+        &file,
+        "select name from sqlite_master where type = 'view' and name glob 'v[0-9]*' order by rowid",
+    ) {
+        for column in texts(&file, &format!("select name from pragma_table_info('{view}') order by cid")) {
+            let types =
+                format!("select distinct typeof({column}) as type from {view} order by type = 'null', type");
+            let types = texts(&file, &types).join(" or ");
+            real.push([view.clone(), column, types]);
+        }
+    }
+    assert!(real.len() > 80, "{real:?}");
+    let place = listed.iter().zip(&real).take_while(|(listed, real)| listed == real).count();
+    assert_eq!(
+        listed.get(place),
+        real.get(place),
+        "the first difference of docs/SCHEMA.md (left) from src/tenancy/views.sql (right)"
+    );
+}
+
+#[test]
 fn every_call_of_the_platforms_clients_names_a_test_that_exists() {
     let rows = rows(&section(&read("docs/API.md"), "## The platform's clients and tools"));
     assert!(rows.len() > 20, "{} rows", rows.len());
@@ -124,6 +160,50 @@ fn links_and_named_files_exist() {
         }
     }
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+/// A row with a value in every column that a view shows, and one with nulls wherever there may be any.
+const FULL_AND_BARE_ROWS: &str = "
+    insert into meta (id, tenant_id, created_at) values (1, 'acme', 1);
+    insert into customers (id, name, name_key, lifecycle, level, source, industry, region, address, website, remark, owner_id,
+        next_follow_up_at, last_follow_up_at, created_at, updated_at)
+        values ('c1', 'a', 'a', 'lead', 'A', 's', 'i', 'r', 'a', 'w', 'r', 'o', 1, 1, 1, 1);
+    insert into customers (id, name, name_key, owner_id, created_at, updated_at) values ('c2', 'b', 'b', 'o', 1, 1);
+    insert into contacts (id, customer_id, name, title, department, role, owner_id, created_at, updated_at)
+        values ('k1', 'c1', 'a', 't', 'd', 'r', 'o', 1, 1);
+    insert into contacts (id, customer_id, name, owner_id, created_at, updated_at) values ('k2', 'c1', 'b', 'o', 1, 1);
+    insert into opportunities (id, customer_id, title, probability_pct, expected_close_date, closed_at, lost_reason, owner_id,
+        created_at, updated_at) values ('o1', 'c1', 'a', 10, '2026-11-22', 1, 'l', 'o', 1, 1);
+    insert into opportunities (id, customer_id, title, probability_pct, owner_id, created_at, updated_at)
+        values ('o2', 'c1', 'b', 10, 'o', 1, 1);
+    insert into follow_ups (id, customer_id, opportunity_id, contact_id, content, occurred_at, next_follow_up_at, owner_id,
+        created_at, updated_at) values ('f1', 'c1', 'o1', 'k1', 'a', 1, 1, 'o', 1, 1);
+    insert into follow_ups (id, content, occurred_at, owner_id, created_at, updated_at) values ('f2', 'b', 1, 'o', 1, 1);
+    insert into journal (at, actor, action, resource, record_id, version, trace_id, changes)
+        values (1, 'u', 'a', 'r', 'c1', 1, 't', '{}'), (1, 'u', 'a', 'r', 'c1', 2, null, '{}');
+    insert into outbox (event_id, type, record_id, at, data, not_before, failure, trace_id)
+        values ('e1', 't', 'c1', 1, '{}', 1, 'f', 't'), ('e2', 't', 'c1', 1, '{}', null, null, null);
+    insert into inbox (event_id, type, at, data, state, subject, reason, record_id, retry_at, trace_id)
+        values ('e1', 't', 1, '{}', 'applied', 's', 'r', 'o1', 1, 't'), ('e2', 't', 1, '{}', 'applied', null, null, null, null, null);
+    insert into members (user_id, added_at) values ('u', 1);
+";
+
+/// A copy of a tenant's file of today with these rows.
+fn file_with_rows() -> Connection {
+    let file = Connection::open_in_memory().expect("opened");
+    for migration in sqlx::migrate!().iter() {
+        file.execute_batch(migration.sql.as_str()).expect("migrated");
+    }
+    file.execute_batch(include_str!("../src/tenancy/views.sql")).expect("views");
+    file.execute_batch(FULL_AND_BARE_ROWS).expect("filled");
+    file
+}
+
+/// The texts that a query selects.
+fn texts(file: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = file.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let texts = statement.query_map([], |row| row.get(0)).expect("run");
+    texts.collect::<Result<_, _>>().expect("texts")
 }
 
 /// Fails with what only one of two places has.

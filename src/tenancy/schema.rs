@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     Sqlite, SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode,
     SqliteOwnedBuf, SqliteQueryResult, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::files::{remove_if_there, write_new};
@@ -125,6 +125,45 @@ pub(super) async fn rename(
     );
     let change = change.bind(tenant.as_str()).bind(now.millis()).bind(origin.to_string()).bind(OLDEST_READER);
     change_alone(path, change).await
+}
+
+/// What a copy or a backup shows to other tools.
+const VIEWS: &str = include_str!("views.sql");
+
+/// Gives a copy of a tenant's file the views for other tools, in place of those that it may have. The caller syncs it.
+pub(super) async fn add_views(path: &Path) -> Result<(), sqlx::Error> {
+    change_views(path, Some(VIEWS)).await
+}
+
+/// Takes the views for other tools off a file that is to be served.
+pub(super) async fn remove_views(path: &Path) -> Result<(), sqlx::Error> {
+    change_views(path, None).await
+}
+
+async fn change_views(path: &Path, new: Option<&'static str>) -> Result<(), sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Memory)
+        .synchronous(SqliteSynchronous::Off)
+        .disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let changed = async {
+        let old = "select name from sqlite_schema where type = 'view' and name glob 'v[0-9]*_*'";
+        let old: Vec<String> = sqlx::query_scalar(old).fetch_all(&mut connection).await?;
+        let mut change = connection.begin().await?;
+        for name in old {
+            let drop = format!("drop view \"{}\"", name.replace('"', "\"\""));
+            sqlx::query(AssertSqlSafe(drop)).execute(&mut *change).await?;
+        }
+        if let Some(new) = new {
+            sqlx::raw_sql(new).execute(&mut *change).await?;
+        }
+        change.commit().await
+    };
+    let changed = changed.await;
+    let closed = connection.close().await;
+    changed.and(closed)
 }
 
 /// Gives a copy of a tenant's file the state and the protection that the tenant has now.

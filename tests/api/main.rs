@@ -35,3 +35,4 @@ mod scope;
 mod support;
 mod tenancy;
 mod trash;
+mod views;

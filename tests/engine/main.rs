@@ -18,3 +18,4 @@ mod replaced;
 mod root;
 mod schema;
 mod support;
+mod views;
