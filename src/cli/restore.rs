@@ -76,6 +76,12 @@ pub(super) fn run(
             let (tenant, from) = (text(&restored["tenant"]), text(&restored["from"]));
             format!("{tenant} {done} from {from}, as of {}\n\n{table}", moment(&restored["asOf"]))
         })?;
-        Ok(Ending::Done)
+        match restored["problem"].as_str() {
+            Some(problem) => {
+                eprintln!("crm-cell: it is restored, and does not serve: {problem}");
+                Ok(Ending::Partly)
+            }
+            None => Ok(Ending::Done),
+        }
     })
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep};
 
 use super::engine::{Connection, Read, Role};
@@ -105,7 +106,9 @@ impl Tenants {
     pub async fn copy(&self, tenant: &TenantId) -> Result<Option<SystemTime>, CopyError> {
         let root = &self.opener().root;
         let (unfinished, copy) = (root.unfinished_copy(tenant), root.copy_file(tenant));
-        let Some(snapshot) = self.snapshot(tenant, &unfinished).await? else { return Ok(None) };
+        // Until it is in place: whoever copies the same tenant uses the same names.
+        let turn = self.copying.lock().await;
+        let Some(snapshot) = self.snapshot(tenant, &unfinished, &turn).await? else { return Ok(None) };
         let as_of = snapshot.as_of;
         // The tenant may have been deleted meanwhile: nobody would see to its copy any more.
         let file = root.tenant_file(tenant);
@@ -117,10 +120,14 @@ impl Tenants {
     }
 
     /// Writes what a tenant has now into the file `to`, closed and checked, whatever state the tenant is in; one tenant at a
-    /// time. `None` if there is no such tenant.
-    pub(super) async fn snapshot(&self, tenant: &TenantId, to: &Path) -> Result<Option<Snapshot>, CopyError> {
+    /// time, which `_turn` proves. `None` if there is no such tenant.
+    pub(super) async fn snapshot(
+        &self,
+        tenant: &TenantId,
+        to: &Path,
+        _turn: &MutexGuard<'_, ()>,
+    ) -> Result<Option<Snapshot>, CopyError> {
         self.check_space().await?;
-        let _one_at_a_time = self.copying.lock().await;
         let Some(db) = self.inspect(tenant).await? else { return Ok(None) };
         let as_of = {
             let to = to.to_owned();
@@ -134,6 +141,7 @@ impl Tenants {
         let head = db.read(async move |read: &mut Read| journal_head(read).await).await?;
         db.copy_to(to.to_owned()).await?;
         drop(db);
+        schema::add_views(to).await.map_err(|error| CopyError::Unsound(error.to_string()))?;
         failpoint!("copy.written", |error: io::Error| CopyError::Write(error));
         let content = self.opener().check_copy(tenant, to).await?;
         if content.journal_head < head {

@@ -8,6 +8,8 @@ mod absent;
 mod child;
 #[cfg(feature = "failpoints")]
 mod history;
+#[cfg(feature = "failpoints")]
+mod operator;
 mod points;
 #[cfg(feature = "failpoints")]
 mod replays;

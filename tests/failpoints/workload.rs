@@ -130,7 +130,9 @@ pub(crate) async fn run(tenants: &Arc<Tenants>) {
         let client = Client { tenants: tenants.clone(), tenant, number };
         tokio::spawn(client.run())
     });
-    for client in join_all(clients.collect::<Vec<_>>()).await {
+    let clients: Vec<_> = clients.collect();
+    crate::operator::run(tenants).await;
+    for client in join_all(clients).await {
         client.expect("what a client was answered is right");
     }
     for tenant in TENANTS {

@@ -192,7 +192,7 @@ impl Tenants {
             // Whoever listened may be gone: then this future is dropped, not the channel alone.
             let _gone = steps.send(BackupStep { tenant, done: before + 1, of, error }).await;
         }
-        failpoint!("backup.filled", |error: io::Error| FleetError::Io(error));
+        failpoint!("backup.filled", FleetError::Io);
         let (name, path, written) = blocking(move || set.finish(manifest)).await?;
         let removed = match keep {
             Some(keep) => blocking(move || retain(&directory, keep)).await?,
@@ -204,8 +204,10 @@ impl Tenants {
     async fn back_up_one(&self, tenant: &TenantId, set: &Path) -> Result<Option<Entry>, FleetError> {
         let file = file_name(tenant);
         let path = set.join(&file);
-        let Some(snapshot) = self.snapshot(tenant, &path).await? else { return Ok(None) };
-        failpoint!("backup.written", |error: io::Error| FleetError::Io(error));
+        let turn = self.copying.lock().await;
+        let Some(snapshot) = self.snapshot(tenant, &path, &turn).await? else { return Ok(None) };
+        drop(turn);
+        failpoint!("backup.written", FleetError::Io);
         let (bytes, sha256) = blocking(move || {
             let file = File::open(&path)?;
             file.set_modified(snapshot.as_of)?;

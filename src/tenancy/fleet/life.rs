@@ -155,9 +155,9 @@ impl Tenants {
         let meta = self.look_fenced(tenant).await?;
         let changed = !is_so(&meta);
         let meta = if changed {
-            failpoint!("state.before", |error: io::Error| FleetError::Io(error));
+            failpoint!("state.before", FleetError::Io);
             change(self.opener().path(tenant)).await?;
-            failpoint!("state.after", |error: io::Error| FleetError::Io(error));
+            failpoint!("state.after", FleetError::Io);
             self.look_fenced(tenant).await?
         } else {
             meta
@@ -211,7 +211,8 @@ impl Tenants {
         let moved = self.in_trash(tenant, move |trash, tenant, root, now| {
             trash.delete(tenant, &root.tenant_file(tenant), &root.copy_file(tenant), &about, now)
         });
-        self.settle_fence(&mut fence, tenant, moved.await)?;
+        let moved = moved.await;
+        self.settle_fence(&mut fence, tenant, moved).await?;
         self.roll.gone(tenant);
         self.event_work.found(tenant, Backlog::default());
         let kept = self.trash().await?.into_iter().rev();
@@ -229,10 +230,13 @@ impl Tenants {
         if self.opener().exists(tenant) {
             return Err(FleetError::Exists(tenant.clone()));
         }
+        if !self.opener().trash.holds(tenant) {
+            return Err(FleetError::NoSuchTenant(tenant.clone()));
+        }
         let moved =
             self.in_trash(tenant, |trash, tenant, root, _| trash.undelete(tenant, &root.tenant_file(tenant)));
-        let back = self.settle_fence(&mut fence, tenant, moved.await)?;
-        back.ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))?;
+        let moved = moved.await;
+        self.settle_fence(&mut fence, tenant, moved).await?;
         drop(fence);
         self.event_work.nudge(tenant);
         self.outcome(tenant, true).await
@@ -294,27 +298,36 @@ impl Tenants {
         Ok(purged)
     }
 
-    /// Work on a tenant whose file was to be moved is over. If the file went halfway, nothing may be made in its place.
-    pub(in crate::tenancy) fn settle_fence<T>(
+    /// Work on a tenant whose file was to be moved is over. If that was broken off halfway, it is finished now; if it cannot
+    /// be, nothing may be made in the tenant's place before the next start finishes it.
+    pub(in crate::tenancy) async fn settle_fence(
         &self,
         fence: &mut Fence,
         tenant: &TenantId,
-        moved: io::Result<T>,
-    ) -> Result<T, FleetError> {
-        match moved {
-            Ok(done) => {
+        moved: io::Result<()>,
+    ) -> Result<(), FleetError> {
+        let Err(error) = moved else {
+            fence.renew();
+            return Ok(());
+        };
+        tracing::warn!(
+            tenant_id = %tenant,
+            error = &error as &dyn Error,
+            "moving a tenant's file failed: once more"
+        );
+        match self.in_trash(tenant, |trash, tenant, root, now| trash.settle_tenant(tenant, root, now)).await {
+            Ok(true) => {
                 fence.renew();
-                Ok(done)
+                Ok(())
             }
-            Err(error) => {
-                if self.opener().trash.is_halfway(tenant) {
-                    tracing::error!(
-                        tenant_id = %tenant,
-                        error = &error as &dyn Error,
-                        "an operation was broken off halfway: the next start finishes it"
-                    );
-                    fence.close_off();
-                }
+            Ok(false) => Err(error.into()),
+            Err(again) => {
+                tracing::error!(
+                    tenant_id = %tenant,
+                    error = &again as &dyn Error,
+                    "an operation was broken off: the next start finishes it"
+                );
+                fence.close_off();
                 Err(error.into())
             }
         }

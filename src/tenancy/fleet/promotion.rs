@@ -87,6 +87,7 @@ impl Opener {
             ensure!(!left, "what lies beside it (-wal, -journal) cannot be brought home");
         }
         let content = self.check_copy(tenant, &new).await?;
+        schema::remove_views(&new).await.context("taking the views for other tools off")?;
         let (file, now) = (self.root.tenant_file(tenant), self.shared.clock.now());
         make_ready(&new)?;
         self.trash.replace(tenant, &file, &new, now)?;

@@ -15,6 +15,7 @@ use super::life::{Outcome, blocking};
 use super::promotion::make_ready;
 use super::trash::Kind;
 use crate::domain::{Scope, TenantId, Timestamp};
+use crate::telemetry;
 use crate::tenancy::copies::{Content, CopyError, count_rows};
 use crate::tenancy::engine::{LongRead, Read};
 use crate::tenancy::error::StoreError;
@@ -76,6 +77,8 @@ pub struct Restored {
     pub as_of: Option<Timestamp>,
     /// Nothing was changed.
     pub preview: bool,
+    /// Why the restored tenant does not serve, if it does not.
+    pub problem: Option<String>,
     /// The schema that the source is at, and the one that the tenant was at.
     pub schema: Difference,
     /// The number of the last journal entry.
@@ -142,11 +145,13 @@ impl Tenants {
             failpoint!("restore.committed", |error| error);
             trash.replace(tenant, &root.tenant_file(tenant), &incoming, now)
         });
-        self.settle_fence(&mut fence, tenant, placed.await)?;
+        let placed = placed.await;
+        self.settle_fence(&mut fence, tenant, placed).await?;
         drop(fence);
-        self.inspect(tenant).await?; // now, so that whoever restored learns of it if it cannot be opened
         self.event_work.nudge(tenant);
-        Ok(restored)
+        // It is done, whatever comes now; whoever restored learns of it if the tenant does not serve.
+        let problem = self.inspect(tenant).await.err().map(|error| telemetry::in_full(&error));
+        Ok(Restored { problem, ..restored })
     }
 
     /// Makes the tenant `tenant` of another one's file: as that is now, or was. It serves from the beginning; it has no members,
@@ -184,7 +189,7 @@ impl Tenants {
         let origin = json!({ "tenant": of, "from": from, "asOf": as_of });
         schema::rename(&path, tenant, &origin, self.opener().shared.clock.now()).await?;
         self.opener().check_copy(tenant, &path).await?;
-        failpoint!("branch.made", |error: io::Error| FleetError::Io(error));
+        failpoint!("branch.made", FleetError::Io);
         let mut fence = self.fence(tenant).await?;
         self.must_be_free(tenant)?;
         let file = self.opener().path(tenant);
@@ -219,7 +224,9 @@ impl Tenants {
         self.check_space().await?;
         let path = self.opener().root.unfinished_file(tenant);
         if *source == Source::Live {
-            let snapshot = self.snapshot(of, &path).await?.ok_or_else(|| self.missing(of))?;
+            let turn = self.copying.lock().await;
+            let snapshot = self.snapshot(of, &path, &turn).await?.ok_or_else(|| self.missing(of))?;
+            schema::remove_views(&path).await?;
             let (content, as_of) = (snapshot.content, Some(moment(snapshot.as_of)));
             return Ok(Prepared { path, content, from: "the tenant itself".to_owned(), as_of });
         }
@@ -257,11 +264,12 @@ impl Tenants {
         if let Some(entry) = entry {
             entry.verify(file).await?;
         }
-        failpoint!("restore.begun", |error: io::Error| FleetError::Io(error));
+        failpoint!("restore.begun", FleetError::Io);
         let copied = schema::copy_resting(file, to).await;
         copied.map_err(|error| FleetError::Unfit(format!("{} cannot be read: {error}", file.display())))?;
-        failpoint!("restore.copied", |error: io::Error| FleetError::Io(error));
+        failpoint!("restore.copied", FleetError::Io);
         let content = self.opener().check_copy(of, to).await?;
+        schema::remove_views(to).await?;
         if content.schema_version >= schema::latest_version() {
             return Ok(content);
         }
@@ -353,5 +361,5 @@ fn compare(
         (name, Difference { before, after })
     };
     let rows = names.map(difference).collect();
-    Restored { tenant: tenant.clone(), from, as_of, preview, schema, journal, rows }
+    Restored { tenant: tenant.clone(), from, as_of, preview, problem: None, schema, journal, rows }
 }

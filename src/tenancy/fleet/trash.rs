@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{TenantId, Timestamp};
 use crate::tenancy::files::{make_directory, move_new, remove_if_there, sync_directory_of, write_new};
 use crate::tenancy::location::{SIDE_FILES, file_name, side_file, tenant_of};
+use crate::tenancy::root::DataRoot;
 
 /// In a deleted tenant's directory: who deleted it and why.
 const ABOUT: &str = "about.json";
@@ -106,12 +107,6 @@ impl Trash {
         self.deleted.read().unwrap_or_else(PoisonError::into_inner).contains_key(tenant)
     }
 
-    /// Whether an operation on the tenant was broken off.
-    pub(in crate::tenancy) fn is_halfway(&self, tenant: &TenantId) -> bool {
-        let endings = [Kind::Deleted.doing(), Kind::Replaced.doing(), UNDELETING];
-        endings.iter().any(|ending| self.doing(tenant, ending).exists())
-    }
-
     /// Everything that is in the trash, the oldest first.
     pub(in crate::tenancy) fn list(&self) -> io::Result<Vec<Discarded>> {
         let mut all = Vec::new();
@@ -143,7 +138,7 @@ impl Trash {
         copy: &Path,
         about: &About,
         now: Timestamp,
-    ) -> io::Result<PathBuf> {
+    ) -> io::Result<()> {
         let doing = self.doing(tenant, Kind::Deleted.doing());
         make_directory(&doing)?;
         let text = serde_json::to_vec(about)?;
@@ -163,26 +158,25 @@ impl Trash {
         file: &Path,
         copy: &Path,
         now: Timestamp,
-    ) -> io::Result<PathBuf> {
+    ) -> io::Result<()> {
         move_sides(file, &doing.join(file.file_name().unwrap_or_default()))?;
         if copy.try_exists()? {
             fs::rename(copy, doing.join(COPY))?;
             sync_directory_of(copy)?;
         }
         let done = self.finish(doing, tenant, Kind::Deleted, now)?;
-        self.deleted.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), done.clone());
-        Ok(done)
+        self.deleted.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), done);
+        Ok(())
     }
 
-    /// Brings a deleted tenant's file back; `None` if there is none. The place must be free.
-    pub(in crate::tenancy) fn undelete(&self, tenant: &TenantId, file: &Path) -> io::Result<Option<()>> {
-        let Some(path) = self.directory_of(tenant) else { return Ok(None) };
+    /// Brings a deleted tenant's file back. The place must be free.
+    pub(in crate::tenancy) fn undelete(&self, tenant: &TenantId, file: &Path) -> io::Result<()> {
+        let path = self.directory_of(tenant).ok_or(io::ErrorKind::NotFound)?;
         let doing = self.doing(tenant, UNDELETING);
         fs::rename(&path, &doing)?;
         sync_directory_of(&doing)?;
         failpoint!("undelete.begun", |error| error);
-        self.finish_undelete(&doing, tenant, file)?;
-        Ok(Some(()))
+        self.finish_undelete(&doing, tenant, file)
     }
 
     fn finish_undelete(&self, doing: &Path, tenant: &TenantId, file: &Path) -> io::Result<()> {
@@ -276,6 +270,33 @@ impl Trash {
             }
         }
         Ok(removed)
+    }
+
+    /// Finishes what was broken off on a tenant a moment ago, if it had really begun; else removes what is left of it. Says
+    /// whether it is done.
+    pub(in crate::tenancy) fn settle_tenant(
+        &self,
+        tenant: &TenantId,
+        root: &DataRoot,
+        now: Timestamp,
+    ) -> io::Result<bool> {
+        let (file, incoming) = (root.tenant_file(tenant), root.incoming_file(tenant));
+        let doing = |kind: Kind| self.doing(tenant, kind.doing());
+        if incoming.try_exists()? {
+            self.replace(tenant, &file, &incoming, now)?;
+        } else if doing(Kind::Replaced).try_exists()? {
+            self.finish_replace(&doing(Kind::Replaced), tenant, now)?;
+        } else if self.doing(tenant, UNDELETING).try_exists()? {
+            self.finish_undelete(&self.doing(tenant, UNDELETING), tenant, &file)?;
+        } else if doing(Kind::Deleted).join(file_name(tenant)).try_exists()? {
+            self.finish_delete(&doing(Kind::Deleted), tenant, &file, &root.copy_file(tenant), now)?;
+        } else {
+            match fs::remove_dir_all(doing(Kind::Deleted)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Finishes what an earlier process had begun. `tenants` and `copies` are the directories of the files, `incoming`
