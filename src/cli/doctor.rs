@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::console::{Console, ConsoleArgs, Ending, table, text};
+use super::through;
 use crate::config::Config;
 use crate::domain::TenantId;
 
@@ -20,6 +21,10 @@ pub(super) struct DoctorArgs {
     /// Look at no tenant's file
     #[arg(long)]
     quick: bool,
+    /// Ask the cell through a gateway too, at this URL of the cell behind it, with GATEWAY_TOKEN: whether it mixes tenants up, loses
+    /// headers or damages bodies
+    #[arg(long, value_name = "URL")]
+    through: Option<String>,
 }
 
 pub(super) fn run(
@@ -28,7 +33,8 @@ pub(super) fn run(
     config: Config,
     working_directory: &Path,
 ) -> anyhow::Result<Ending> {
-    let DoctorArgs { tenants, quick } = args;
+    let DoctorArgs { tenants, quick, through } = args;
+    let token = config.events.gateway_token.clone();
     Console::run(console, config, working_directory, async |console| {
         let mut report = console.admin.get(&["doctor"], &[]).await?;
         let mut remarks = match report["remarks"].take() {
@@ -47,6 +53,10 @@ pub(super) fn run(
             let message =
                 format!("{} looked at, {} of them not sound", checked["checked"], checked["unsound"]);
             remarks.push(json!({ "severity": "ok", "subject": "files", "message": message }));
+        }
+        if let Some(url) = through {
+            console.check_runs("--through", "nobody answers behind the gateway")?;
+            remarks.extend(through::examine(&console, &url, token).await?);
         }
         match console.admin.get(&["log", "verify"], &[]).await {
             Ok(whole) => {

@@ -15,6 +15,7 @@ mod progress;
 mod restore;
 mod serve;
 mod tenants;
+mod through;
 mod token;
 
 use std::io;

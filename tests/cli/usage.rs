@@ -2,15 +2,36 @@
 
 use crate::cell::{refusal, run, stdout};
 
+const COMMANDS: [&str; 18] = [
+    "serve",
+    "config",
+    "tenants",
+    "backup",
+    "backups",
+    "restore",
+    "freeze",
+    "thaw",
+    "doctor",
+    "explain",
+    "audit",
+    "catalog",
+    "import-legacy",
+    "demo",
+    "token",
+    "openapi",
+    "health",
+    "completions",
+];
+
 #[test]
 fn help_names_every_command_and_needs_no_configuration() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let text = stdout(&run(arguments, &[("CRM_JWT_SECRET", "short"), ("CRM_NONSENSE", "1")]));
-        for command in ["serve", "config", "import-legacy", "demo", "token", "tenants", "health"] {
+        for command in COMMANDS {
             assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{text}");
         }
     }
-    for command in ["serve", "config", "import-legacy", "demo", "token", "tenants", "health"] {
+    for command in COMMANDS {
         let text = stdout(&run(&[command, "--help"], &[]));
         assert!(text.contains(&format!("crm-cell {command}")), "{text}");
     }
@@ -47,5 +68,13 @@ fn a_configuration_that_is_wrong_is_refused_by_every_command_that_reads_it() {
     ] {
         let said = refusal(&run(command, &[("CRM_JWT_SECERT", "x")]), 1);
         assert!(said.contains("CRM_JWT_SECERT") && said.contains("CRM_JWT_SECRET"), "{said}");
+    }
+}
+
+#[test]
+fn shells_can_complete_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let text = stdout(&run(&["completions", shell], &[]));
+        assert!(text.contains("crm-cell") && text.contains("read-only"), "{shell}: {text}");
     }
 }

@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::Operator;
+use crate::gateway::double::Gateway;
 use crate::support::{Cell, eventually};
 
 fn remark<'a>(report: &'a Value, severity: &str, part: &str) -> Option<&'a Value> {
@@ -105,4 +106,46 @@ async fn a_copy_is_restored_and_compared_regularly_and_every_file_is_looked_at()
     })
     .await;
     operator.ok(&["tenants", "drill", "acme"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_mixes_tenants_up_loses_headers_or_damages_bodies_is_found_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let token = crate::support::token_with(&json!({ "sub": "doctor", "exp": 4_000_000_000_u64 }));
+    let examine = async |with: &[(&str, &str)], prepare: fn(&Gateway)| {
+        let cell = Cell::spawn(Cell::command(directory.path()).envs(with.iter().copied()));
+        let gateway = Gateway::start(cell.address()).await;
+        prepare(&gateway);
+        let (root, url, token) = (directory.path().to_owned(), gateway.url.clone(), token.clone());
+        let ran = tokio::task::spawn_blocking(move || {
+            let arguments = ["doctor", "--quick", "--through", &url];
+            let mut command = Operator(&root).command(&arguments);
+            command.env("GATEWAY_TOKEN", token).output().expect("the binary runs")
+        });
+        let ran = ran.await.expect("ran");
+        let report: Value = serde_json::from_slice(&ran.stdout).expect("a report");
+        let tenants = Operator(directory.path()).ok(&["tenants", "list"]);
+        assert_eq!(tenants["items"], json!([]), "the probes are removed");
+        assert_eq!(Operator(directory.path()).ok(&["tenants", "trash"])["items"], json!([]));
+        (ran.status.code(), report)
+    };
+
+    let (code, report) = examine(&[], |_| ()).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(
+        remark(&report, "warning", "If-Match is lost").is_some(),
+        "the platform's gateway passes six headers: {report}"
+    );
+
+    for (with, prepare, found) in [
+        (&[][..], Gateway::share_cache as fn(&Gateway), "shows one tenant to another"),
+        (&[], |gateway| gateway.lose("X-Tenant-Id"), "X-Tenant-Id is lost"),
+        (&[], |gateway| gateway.lose("X-Request-ID"), "POST does not pass"),
+        (&[], |gateway| gateway.lose("Authorization"), "cannot be asked through it"),
+        (&[("CRM_HTTP_CONTENT_LENGTH", "1")], |_| (), "damaged or cut off at clients that take gzip"),
+    ] {
+        let (code, report) = examine(with, prepare).await;
+        assert_eq!(code, Some(5), "{found}: {report}");
+        assert!(remark(&report, "problem", found).is_some(), "{found}: {report}");
+    }
 }

@@ -8,7 +8,7 @@
 //!   only. A body of 256 bytes or more it compresses for clients that take gzip, and keeps the length that the cell declared.
 //! - Its breaker counts final answers of 10 seconds: two or more of which half are 5xx close the cell for everybody.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,6 +40,10 @@ struct Inner {
     cuts: AtomicU64,
     attempts: AtomicU64,
     opened: AtomicU64,
+    /// Answers to GETs by cell, path and query, as its cache has them once that is switched on.
+    cache: Mutex<Option<HashMap<String, Vec<u8>>>>,
+    /// A header that it does not pass on.
+    loses: Mutex<Option<&'static str>>,
 }
 
 #[derive(Default)]
@@ -65,6 +69,8 @@ impl Gateway {
             cuts: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            cache: Mutex::default(),
+            loses: Mutex::default(),
         });
         let serving = inner.clone();
         tokio::spawn(async move {
@@ -79,6 +85,16 @@ impl Gateway {
     /// The cell's next answers are lost on the way: so many.
     pub fn cut(&self, answers: u64) {
         self.inner.cuts.store(answers, Ordering::SeqCst);
+    }
+
+    /// Switches the cache of GETs on.
+    pub fn share_cache(&self) {
+        *self.inner.cache.lock().expect("not poisoned") = Some(HashMap::new());
+    }
+
+    /// Does not pass this header on.
+    pub fn lose(&self, header: &'static str) {
+        *self.inner.loses.lock().expect("not poisoned") = Some(header);
     }
 
     /// How often the cell was asked.
@@ -120,7 +136,18 @@ impl Inner {
         if !query.is_empty() {
             target = format!("{target}?{query}");
         }
-        let head = forwarded_head(method, &target, &self.cell, request);
+        let cached =
+            self.cache.lock().expect("not poisoned").as_ref().and_then(|cache| cache.get(&target).cloned());
+        if method == "GET"
+            && let Some(bytes) = cached
+        {
+            return bytes;
+        }
+        let loses = *self.loses.lock().expect("not poisoned");
+        let kept = |name: &str| loses.is_none_or(|lost| !name.eq_ignore_ascii_case(lost));
+        let headers = request.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
+        let passed = Message { first_line: request.first_line.clone(), headers, body: request.body.clone() };
+        let head = forwarded_head(method, &target, &self.cell, &passed);
         let answer = self.forward(&head, &request.body).await;
         let (status, bytes) = match answer {
             Some(answer) => {
@@ -131,6 +158,12 @@ impl Inner {
             None => (502, own(502, "CELL_UNREACHABLE")),
         };
         self.record(status < 500);
+        if method == "GET"
+            && status == 200
+            && let Some(cache) = &mut *self.cache.lock().expect("not poisoned")
+        {
+            cache.insert(target, bytes.clone());
+        }
         bytes
     }
 
