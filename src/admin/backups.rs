@@ -6,7 +6,6 @@ use salvo::http::{Request, Response};
 use salvo::{Depot, handler};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::desk::{self, Desk, body, query};
 use super::error::{Answer, Refusal};
@@ -40,16 +39,10 @@ pub(super) async fn back_up(
     desk.check_path(order.directory.is_some())?;
     let detail = json!({ "tenants": &order.tenants, "directory": &order.directory, "keep": order.keep });
     stream::answer(response, move |steps| async move {
-        let (told, mut steps_of_backup) = mpsc::channel(1);
-        let backed_up = desk.logged(&operator, "backup", None, detail, async {
-            let backing_up = desk.tenants.back_up(order, &told);
-            tokio::pin!(backing_up);
-            loop {
-                tokio::select! {
-                    done = &mut backing_up => return done,
-                    Some(step) = steps_of_backup.recv() => steps.tell(&step).await,
-                }
-            }
+        let tenants = desk.tenants.clone();
+        let backed_up = desk.logged(&operator, "backup", None, detail, async move {
+            let tell = |step| steps.tell(&step);
+            steps.while_heard(tenants.back_up(order, tell)).await
         });
         serde_json::to_value(backed_up.await?).map_err(|error| Refusal::internal(&error))
     });
@@ -74,15 +67,7 @@ pub(super) async fn copy(
     stream::answer(response, move |steps| async move {
         let tenants = match tenants {
             Some(named) => named,
-            None => {
-                let is_behind = |tenant: &TenantId| {
-                    desk.tenants.copy_state(tenant).is_some_and(crate::tenancy::CopyState::is_behind)
-                };
-                let mut behind = desk.tenants.all();
-                behind.retain(is_behind);
-                behind.sort();
-                behind
-            }
+            None => desk.tenants.behind_copies().await.map_err(FleetError::from)?,
         };
         let (of, mut failed) = (tenants.len(), 0);
         for (before, tenant) in tenants.into_iter().enumerate() {
@@ -94,7 +79,7 @@ pub(super) async fn copy(
                 Err(error) => Some(Refusal::internal(&error).message().to_owned()),
             };
             failed += usize::from(error.is_some());
-            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error })).await;
+            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error }));
         }
         Ok(json!({ "copied": of - failed, "failed": failed }))
     });

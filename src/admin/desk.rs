@@ -8,6 +8,7 @@ use salvo::{Depot, FlowCtrl, Handler, Writer as _, async_trait};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::error::{Answer, Refusal};
 use crate::domain::{Clock, TenantId};
@@ -116,8 +117,29 @@ impl Desk {
         Ok(())
     }
 
-    /// Does what changes something, with its entries in the operators' log.
+    /// Does what changes something, with its entries in the operators' log: in a task of its own, since who hangs up must not leave
+    /// files moved by half.
     pub(super) async fn logged<T, E, F>(
+        &self,
+        operator: &str,
+        action: &'static str,
+        tenant: Option<&TenantId>,
+        detail: Value,
+        work: F,
+    ) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        E: Send,
+        Refusal: From<E>,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let (desk, operator, tenant) = (self.clone(), operator.to_owned(), tenant.cloned());
+        let work = async move { desk.do_logged(&operator, action, tenant.as_ref(), detail, work).await };
+        let done = tokio::spawn(work.in_current_span()).await;
+        done.unwrap_or_else(|panic| Err(Refusal::internal(&panic)))
+    }
+
+    async fn do_logged<T, E, F>(
         &self,
         operator: &str,
         action: &str,

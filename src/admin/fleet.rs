@@ -39,10 +39,8 @@ pub(super) async fn check(
         for (before, tenant) in tenants.into_iter().enumerate() {
             let finding = desk.tenants.check(&tenant).await;
             unsound += usize::from(!finding.problems.is_empty());
-            let problems = finding.problems;
-            steps
-                .tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "problems": problems }))
-                .await;
+            let (problems, unchecked) = (finding.problems, finding.unchecked);
+            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "problems": problems, "unchecked": unchecked }));
         }
         Ok(json!({ "checked": of, "unsound": unsound }))
     });
@@ -68,7 +66,7 @@ pub(super) async fn drill(
                 Err(error) => Some(Refusal::internal(&error).message().to_owned()),
             };
             failed += usize::from(error.is_some());
-            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error })).await;
+            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error }));
         }
         Ok(json!({ "drilled": of - failed, "failed": failed }))
     });
@@ -79,21 +77,10 @@ pub(super) async fn drill(
 pub(super) async fn rebuild_catalog(depot: &mut Depot, response: &mut Response) -> Result<(), Refusal> {
     let (desk, operator) = Desk::of(depot)?;
     stream::answer(response, move |steps| async move {
-        let rebuilt = desk.logged(&operator, "catalog.rebuild", None, json!({}), async {
-            let (tell, mut told) = tokio::sync::watch::channel((0, 0));
-            let rebuilding = desk.tenants.rebuild_catalog(|done, of| {
-                tell.send_replace((done, of));
-            });
-            tokio::pin!(rebuilding);
-            loop {
-                tokio::select! {
-                    failed = &mut rebuilding => return failed,
-                    Ok(()) = told.changed() => {
-                        let (done, of) = *told.borrow_and_update();
-                        steps.tell(&json!({ "done": done, "of": of })).await;
-                    }
-                }
-            }
+        let tenants = desk.tenants.clone();
+        let rebuilt = desk.logged(&operator, "catalog.rebuild", None, json!({}), async move {
+            let tell = |done, of| steps.tell(&json!({ "done": done, "of": of }));
+            tenants.rebuild_catalog(tell).await
         });
         let failed = rebuilt.await?;
         Ok(json!({ "failed": failed }))
@@ -111,14 +98,16 @@ struct Freeze {
 pub(super) async fn freeze(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
     let (desk, operator) = Desk::of(depot)?;
     let Freeze { seconds } = body(request).await?;
-    let frozen = desk.tenants.freeze(Duration::from_secs(seconds));
+    let tenants = desk.tenants.clone();
+    let frozen = async move { tenants.freeze(Duration::from_secs(seconds)).await };
     desk::answer(&desk.logged(&operator, "freeze", None, json!({ "seconds": seconds }), frozen).await?)
 }
 
 #[handler]
 pub(super) async fn thaw(depot: &mut Depot) -> Result<Answer, Refusal> {
     let (desk, operator) = Desk::of(depot)?;
-    let thawed = async { Ok::<_, Infallible>(desk.tenants.thaw()) };
+    let tenants = desk.tenants.clone();
+    let thawed = async move { Ok::<_, Infallible>(tenants.thaw()) };
     let was_frozen = desk.logged(&operator, "thaw", None, json!({}), thawed).await?;
     desk::answer(&json!({ "wasFrozen": was_frozen }))
 }

@@ -1,4 +1,5 @@
-//! Answers that take a while: a JSON line for each step, and one for how it ended. Who hangs up ends the work.
+//! Answers that take a while: a JSON line for each step, and one for how it ended. Who hangs up ends the work; who only reads
+//! slowly does not hold it up.
 
 use futures_util::stream;
 use salvo::http::header::CONTENT_TYPE;
@@ -10,18 +11,29 @@ use tokio::task::JoinSet;
 
 use super::error::Refusal;
 
-/// Steps that may wait for whoever reads them.
-const AHEAD: usize = 64;
-
 /// Says how far the work is.
 #[derive(Debug, Clone)]
-pub(super) struct Steps(mpsc::Sender<Value>);
+pub(super) struct Steps(mpsc::UnboundedSender<Value>);
 
 impl Steps {
-    pub(super) async fn tell<T: Serialize>(&self, step: &T) {
+    pub(super) fn tell<T: Serialize>(&self, step: &T) {
         if let Ok(step) = serde_json::to_value(step) {
-            // Whoever listened may be gone: then the work ends too.
-            let _gone = self.0.send(json!({ "step": step })).await;
+            // Whoever listened may be gone.
+            let _gone = self.0.send(json!({ "step": step }));
+        }
+    }
+
+    /// What `work` comes to, unless whoever listens goes away first.
+    pub(super) async fn while_heard<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Refusal>
+    where
+        Refusal: From<E>,
+    {
+        tokio::select! {
+            done = work => done.map_err(Refusal::from),
+            () = self.0.closed() => Err(Refusal::invalid("who asked for it has hung up")),
         }
     }
 }
@@ -32,7 +44,7 @@ where
     F: FnOnce(Steps) -> W,
     W: Future<Output = Result<Value, Refusal>> + Send + 'static,
 {
-    let (sender, lines) = mpsc::channel(AHEAD);
+    let (sender, lines) = mpsc::unbounded_channel();
     let mut working = JoinSet::new();
     let end = sender.clone();
     let work = work(Steps(sender));
@@ -41,7 +53,7 @@ where
             Ok(done) => json!({ "done": done }),
             Err(refusal) => refusal.to_json(),
         };
-        let _gone = end.send(last).await;
+        let _gone = end.send(last);
     });
     // The set goes with the body: dropped, it ends the work.
     let lines = stream::unfold((lines, working), async |(mut lines, working)| {

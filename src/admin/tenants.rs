@@ -12,7 +12,7 @@ use super::error::{Answer, Refusal};
 use crate::domain::TenantId;
 use crate::identity;
 use crate::store;
-use crate::tenancy::{Actor, FleetError, RosterQuery, Source, State};
+use crate::tenancy::{Actor, FleetError, RosterQuery, Source, State, Write};
 
 /// Longest reason.
 const REASON_MAX: usize = 500;
@@ -60,10 +60,11 @@ async fn create(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refu
     let source = source.unwrap_or(Source::Live);
     desk.check_path(source.names_a_path())?;
     let detail = json!({ "of": &of, "source": of.as_ref().map(|_| &source) });
-    let made = async {
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let made = async move {
         match &of {
-            Some(of) => desk.tenants.create_from(&tenant, of, &source).await,
-            None => desk.tenants.create(&tenant).await,
+            Some(of) => tenants.create_from(&id, of, &source).await,
+            None => tenants.create(&id).await,
         }
     };
     desk::answer(&desk.logged(&operator, "tenant.create", Some(&tenant), detail, made).await?)
@@ -91,7 +92,8 @@ async fn delete(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refu
     let Why { reason } = body(request).await?;
     let reason = checked(reason)?;
     let detail = json!({ "reason": &reason });
-    let deleted = desk.tenants.delete(&tenant, reason);
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let deleted = async move { tenants.delete(&id, reason).await };
     desk::answer(&desk.logged(&operator, "tenant.delete", Some(&tenant), detail, deleted).await?)
 }
 
@@ -114,7 +116,8 @@ async fn set_state(request: &mut Request, depot: &mut Depot) -> Result<Answer, R
         State::Suspended => "tenant.suspend",
     };
     let detail = json!({ "reason": &reason });
-    let set = desk.tenants.set_state(&tenant, state, reason);
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let set = async move { tenants.set_state(&id, state, reason).await };
     desk::answer(&desk.logged(&operator, action, Some(&tenant), detail, set).await?)
 }
 
@@ -130,7 +133,8 @@ async fn set_protected(request: &mut Request, depot: &mut Depot) -> Result<Answe
     let tenant = tenant_of(request)?;
     let SetProtected { protected } = body(request).await?;
     let action = if protected { "tenant.protect" } else { "tenant.unprotect" };
-    let set = desk.tenants.set_protected(&tenant, protected);
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let set = async move { tenants.set_protected(&id, protected).await };
     desk::answer(&desk.logged(&operator, action, Some(&tenant), json!({}), set).await?)
 }
 
@@ -138,7 +142,8 @@ async fn set_protected(request: &mut Request, depot: &mut Depot) -> Result<Answe
 async fn undelete(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
     let (desk, operator) = Desk::of(depot)?;
     let tenant = tenant_of(request)?;
-    let back = desk.tenants.undelete(&tenant);
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let back = async move { tenants.undelete(&id).await };
     desk::answer(&desk.logged(&operator, "tenant.undelete", Some(&tenant), json!({}), back).await?)
 }
 
@@ -146,7 +151,8 @@ async fn undelete(request: &mut Request, depot: &mut Depot) -> Result<Answer, Re
 async fn purge(request: &mut Request, depot: &mut Depot) -> Result<Answer, Refusal> {
     let (desk, operator) = Desk::of(depot)?;
     let tenant = tenant_of(request)?;
-    let purged = desk.tenants.purge(&tenant);
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let purged = async move { tenants.purge(&id).await };
     desk::answer(&desk.logged(&operator, "tenant.purge", Some(&tenant), json!({}), purged).await?)
 }
 
@@ -174,8 +180,9 @@ async fn restore(request: &mut Request, depot: &mut Depot) -> Result<Answer, Ref
     if preview {
         return desk::answer(&desk.tenants.restore(&tenant, &source, true).await?);
     }
-    let restored = desk.tenants.restore(&tenant, &source, false);
     let detail = json!({ "source": &source });
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let restored = async move { tenants.restore(&id, &source, false).await };
     desk::answer(&desk.logged(&operator, "tenant.restore", Some(&tenant), detail, restored).await?)
 }
 
@@ -205,10 +212,14 @@ async fn change_members(request: &mut Request, depot: &mut Depot) -> Result<Answ
     let (add, remove) = (users(&add)?, users(&remove)?);
     // The tenant's own people read its journal: who the operator is, is in the operators' log.
     let actor = Actor { user: OPERATOR.into(), ..Actor::default() };
-    let changed = desk.tenants.change_books(&tenant, actor, async move |tx| {
-        store::members::add(tx, &add).await?;
-        store::members::remove(tx, &remove).await
-    });
+    let (tenants, id) = (desk.tenants.clone(), tenant.clone());
+    let changed = async move {
+        let change = async move |tx: &mut Write| {
+            store::members::add(tx, &add).await?;
+            store::members::remove(tx, &remove).await
+        };
+        tenants.change_books(&id, actor, change).await
+    };
     desk.logged(&operator, "tenant.members", Some(&tenant), detail, changed).await?;
     list_members(&desk, &tenant).await
 }

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +46,17 @@ pub(super) struct ConsoleArgs {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Named {
     /// Tenants' ids
-    #[arg(value_name = "TENANT", required_unless_present = "file")]
+    #[arg(value_name = "TENANT", required_unless_present = "ids")]
     tenants: Vec<TenantId>,
     /// Read ids from this file, one a line; - is standard input
     #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    ids: Option<PathBuf>,
 }
 
 impl Named {
     pub(super) fn read(self) -> anyhow::Result<Vec<TenantId>> {
-        let Self { mut tenants, file } = self;
-        if let Some(file) = file {
+        let Self { mut tenants, ids } = self;
+        if let Some(file) = ids {
             let text = match file.as_os_str() == "-" {
                 true => io::read_to_string(io::stdin()).context("reading standard input")?,
                 false => {
@@ -129,12 +130,19 @@ impl Console {
             );
         }
         let socket = data_root.join(SOCKET);
+        let (owner, we) = (std::fs::metadata(&data_root)?.uid(), rustix::process::geteuid().as_raw());
         let mut refused = None;
         for _ in 0..TRIES {
             let admin = Admin::at_socket(&socket, user.clone())?;
             if admin.answers() {
                 return Ok(Self { admin, own: None, json });
             }
+            // Files that root makes there would keep the cell from starting.
+            anyhow::ensure!(
+                owner == we,
+                "no cell runs on {}, which belongs to user {owner}: run this as that user (sudo -u '#{owner}' crm-cell …)",
+                data_root.display()
+            );
             match offline::settings(config.clone(), Arc::new(SystemClock)).open(&data_root).await {
                 Ok(tenants) => return Self::alone(admin, tenants, &data_root, json).await,
                 Err(error) => refused = Some(error),

@@ -48,6 +48,11 @@ pub(super) fn run(
                     let subject = format!("tenant {}", text(&step["tenant"]));
                     remarks.push(json!({ "severity": "problem", "subject": subject, "message": problem }));
                 }
+                if let Some(why) = step["unchecked"].as_str() {
+                    let (subject, message) =
+                        (format!("tenant {}", text(&step["tenant"])), format!("not looked at: {why}"));
+                    remarks.push(json!({ "severity": "warning", "subject": subject, "message": message }));
+                }
             });
             let checked = checked.await?;
             let message =

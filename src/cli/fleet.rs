@@ -15,8 +15,8 @@ use crate::domain::TenantId;
 
 /// Let no tenant's file change for a while, so that any tool may copy tenants/ or snapshot the volume; writes wait
 ///
-/// Every WAL is emptied into its main file first. With a command behind --, files thaw as soon as that has ended, and its exit code
-/// is that of the freeze; if they had thawed before, it fails.
+/// Every WAL is emptied into its main file first. With a command behind --, files thaw as soon as that has ended. If it failed, or
+/// the files had thawed before, so does this.
 #[derive(Debug, Args)]
 pub(super) struct FreezeArgs {
     /// For at most this long, 5m at the most: writes that wait longer than their clients do are lost to those
@@ -36,7 +36,7 @@ pub(super) fn freeze(
     let FreezeArgs { limit, command } = args;
     Console::run(console, config, working_directory, async |console| {
         console.check_runs("freeze", "a stopped cell's files do not change anyhow")?;
-        let body = json!({ "seconds": limit.as_secs() });
+        let body = json!({ "seconds": limit.as_secs().max(1) });
         let frozen = console.admin.send(Method::POST, &["freeze"], &body).await?;
         let Some((program, arguments)) = command.split_first() else {
             console.print(&frozen, |frozen| {

@@ -154,8 +154,8 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "DIR", requires = "backup")]
     from: Option<PathBuf>,
     /// As this file has it
-    #[arg(long = "source", value_name = "FILE.db", requires = "of", conflicts_with = "backup")]
-    source: Option<PathBuf>,
+    #[arg(long, value_name = "FILE.db", requires = "of", conflicts_with = "backup")]
+    file: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -250,8 +250,8 @@ async fn protect(console: &Console, named: Named, protected: bool) -> anyhow::Re
 }
 
 async fn create(console: &Console, create: CreateArgs, working_directory: &Path) -> anyhow::Result<Ending> {
-    let CreateArgs { named, of, backup, from, source } = create;
-    let source = match (backup, source) {
+    let CreateArgs { named, of, backup, from, file } = create;
+    let source = match (backup, file) {
         (Some(backup), _) => Some(super::restore::backup(&backup, from.as_deref(), working_directory)),
         (None, Some(file)) => Some(json!({ "kind": "file", "path": working_directory.join(file) })),
         (None, None) => None,

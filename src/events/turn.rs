@@ -207,7 +207,7 @@ impl Desk {
             self.tally.failures.fetch_add(refused.len() as u64, Ordering::Relaxed);
             if !(delivered.is_empty() && refused.is_empty()) {
                 let settled =
-                    db.write(relay(), None, async move |tx| outbox::settle(tx, &delivered, &refused).await);
+                    db.maintain(relay(), async move |tx| outbox::settle(tx, &delivered, &refused).await);
                 settled.await?;
             }
             if let Some((reason, retry_after)) = outage {

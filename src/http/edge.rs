@@ -94,17 +94,6 @@ impl Handler for Edge {
         headers.append(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         state.metrics.request(request.method().as_str(), status.as_u16(), elapsed);
-        let answered = Answered {
-            request_id: ids.request_id.clone(),
-            trace_id: ids.trace_id.clone(),
-            at,
-            method: request.method().to_string(),
-            route: request.matched_path().to_owned(),
-            status: status.as_u16(),
-            duration_ms: elapsed.as_secs_f64() * 1000.0,
-            caller: depot.remove_typed::<Caller>().ok(),
-        };
-        state.recent.add(answered);
         tracing::info!(
             target: "crm_cell::access",
             method = %request.method(),
@@ -116,6 +105,17 @@ impl Handler for Edge {
             trace_id = ids.trace_id.as_deref(),
             "request"
         );
+        let RequestIds { request_id, trace_id } = ids;
+        state.recent.add(Answered {
+            request_id,
+            trace_id,
+            at,
+            method: request.method().clone(),
+            route: request.matched_path().to_owned(),
+            status: status.as_u16(),
+            duration_ms: elapsed.as_secs_f64() * 1000.0,
+            caller: depot.remove_typed::<Caller>().ok(),
+        });
     }
 }
 

@@ -174,6 +174,13 @@ impl Catalog {
                 gone.execute(&mut *change).await?;
                 continue;
             }
+            if seen.meta.is_none() && seen.accessed.is_none() {
+                // Of a tenant that may be gone by now.
+                let checked = sqlx::query("update tenants set checked_at = ?2 where tenant_id = ?1");
+                let checked = checked.bind(tenant.as_str()).bind(seen.checked.map(Timestamp::millis));
+                checked.execute(&mut *change).await?;
+                continue;
+            }
             let meta = seen.meta.as_ref();
             sqlx::query(
                 "insert into tenants (tenant_id, state, schema_version, meta, accessed_at, checked_at) \

@@ -106,14 +106,16 @@ impl Tenants {
     pub async fn copy(&self, tenant: &TenantId) -> Result<Option<SystemTime>, CopyError> {
         let root = &self.opener().root;
         let (unfinished, copy) = (root.unfinished_copy(tenant), root.copy_file(tenant));
+        self.check_space().await?;
         // Until it is in place: whoever copies the same tenant uses the same names.
         let turn = self.copying.lock().await;
         let Some(snapshot) = self.snapshot(tenant, &unfinished, &turn).await? else { return Ok(None) };
         let as_of = snapshot.as_of;
-        // The tenant may have been deleted meanwhile: nobody would see to its copy any more.
         let file = root.tenant_file(tenant);
         blocking(move || {
-            if file.try_exists()? { publish(&unfinished, &copy, as_of) } else { remove_if_there(&unfinished) }
+            publish(&unfinished, &copy, as_of)?;
+            // The tenant may have been deleted meanwhile: nobody would see to its copy any more.
+            if file.try_exists()? { Ok(()) } else { remove_if_there(&copy) }
         })
         .await?;
         Ok(Some(as_of))
@@ -127,7 +129,6 @@ impl Tenants {
         to: &Path,
         _turn: &MutexGuard<'_, ()>,
     ) -> Result<Option<Snapshot>, CopyError> {
-        self.check_space().await?;
         let Some(db) = self.inspect(tenant).await? else { return Ok(None) };
         let as_of = {
             let to = to.to_owned();
@@ -153,13 +154,22 @@ impl Tenants {
     /// The tenant's file and its copy; `None` if there is no such file.
     #[must_use]
     pub fn copy_state(&self, tenant: &TenantId) -> Option<CopyState> {
-        let root = &self.opener().root;
-        let modified = |path: &Path| fs::metadata(path).ok()?.modified().ok();
-        let file = root.tenant_file(tenant);
-        let wal = fs::metadata(side_file(&file, "-wal")).ok().filter(|wal| wal.len() > 0);
-        let wal = wal.and_then(|wal| wal.modified().ok());
-        let changed = modified(&file)?.max(wal.unwrap_or(SystemTime::UNIX_EPOCH));
-        Some(CopyState { changed, copied: modified(&root.copy_file(tenant)) })
+        self.opener().copy_state(tenant)
+    }
+
+    /// The tenants whose copies may lack a change, by id.
+    ///
+    /// # Errors
+    /// The file system was not asked.
+    pub async fn behind_copies(&self) -> io::Result<Vec<TenantId>> {
+        let opener = self.opener_arc();
+        blocking(move || {
+            let mut behind = opener.tenants();
+            behind.retain(|tenant| opener.copy_state(tenant).is_some_and(CopyState::is_behind));
+            behind.sort();
+            Ok(behind)
+        })
+        .await
     }
 
     /// The time that the file system would stamp a file with now.
@@ -201,6 +211,29 @@ pub struct Content {
 }
 
 impl Opener {
+    fn copy_state(&self, tenant: &TenantId) -> Option<CopyState> {
+        let root = &self.root;
+        let modified = |path: &Path| fs::metadata(path).ok()?.modified().ok();
+        let file = root.tenant_file(tenant);
+        let wal = fs::metadata(side_file(&file, "-wal")).ok().filter(|wal| wal.len() > 0);
+        let wal = wal.and_then(|wal| wal.modified().ok());
+        let changed = modified(&file)?.max(wal.unwrap_or(SystemTime::UNIX_EPOCH));
+        Some(CopyState { changed, copied: modified(&root.copy_file(tenant)) })
+    }
+
+    /// How many tenants have no copy, and of how many others a change may be missing.
+    pub(super) fn count_behind(&self) -> (usize, usize) {
+        let (mut missing, mut behind) = (0, 0);
+        for tenant in self.tenants() {
+            match self.copy_state(&tenant) {
+                Some(state) if state.copied.is_none() => missing += 1,
+                Some(state) if state.is_behind() => behind += 1,
+                _ => {}
+            }
+        }
+        (missing, behind)
+    }
+
     /// Opens a copy, as whoever restores it would, and looks at all of it.
     pub(super) async fn check_copy(&self, tenant: &TenantId, copy: &Path) -> Result<Content, CopyError> {
         let opened = Connection::open(copy, Role::Immutable, self.shared.counters.clone()).await;

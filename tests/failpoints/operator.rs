@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crm_cell::tenancy::{BackupOrder, FleetError, Source, State, Tenants};
-use tokio::sync::mpsc;
 
 use crate::support::{Setup, by, insert, tables, tenant};
 use crate::workload::say;
@@ -90,9 +89,8 @@ async fn act(tenants: &Tenants, step: Step) -> Result<(), FleetError> {
             Ok(())
         }
         Step::BackUp => {
-            let (steps, _heard) = mpsc::channel(16);
             let order = BackupOrder { tenants: Some(vec![fleet]), ..BackupOrder::default() };
-            let made = tenants.back_up(order, &steps).await?;
+            let made = tenants.back_up(order, drop).await?;
             match made.backup.manifest.failed.first() {
                 Some(failure) => Err(FleetError::Unfit(failure.error.clone())),
                 None => Ok(()),
@@ -152,8 +150,7 @@ pub(crate) async fn verify(operated: usize, directory: &Path) {
         }
     }
     tenants.create(&tenant(FLEET)).await.expect("made, or there");
-    let (steps, _heard) = mpsc::channel(16);
-    let made = tenants.back_up(BackupOrder::default(), &steps).await.expect("backed up");
+    let made = tenants.back_up(BackupOrder::default(), drop).await.expect("backed up");
     assert!(made.backup.manifest.failed.is_empty(), "{:?}", made.backup.manifest.failed);
     let source = Source::Backup { directory: None, name: None };
     tenants.restore(&tenant(FLEET), &source, false).await.expect("restored");

@@ -27,8 +27,8 @@ const AT_ONCE: usize = 4;
 const AT_ONCE_IN_TENANT: usize = 1;
 /// Long reads that have a tenant's file open at once: a report and an export.
 pub(in crate::tenancy) const IN_TENANT: usize = 2 * AT_ONCE_IN_TENANT;
-/// Those of the process; and a copy, which is made of one tenant at a time.
-pub(in crate::tenancy) const IN_PROCESS: usize = 2 * AT_ONCE + 1;
+/// Those of the process; a copy, which is made of one tenant at a time; and a look at one file as a whole.
+pub(in crate::tenancy) const IN_PROCESS: usize = 2 * AT_ONCE + 2;
 /// How long a read waits for its turn: with its own deadline it must be over before the platform's gateway gives up.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -42,6 +42,8 @@ pub enum LongRead {
     Export,
     /// The whole file, for a copy of it.
     Copy,
+    /// The whole file, to see whether it is sound.
+    Check,
 }
 
 /// A copy that takes longer than this is given up: its snapshot keeps the WAL from being emptied.
@@ -52,7 +54,7 @@ impl LongRead {
         match self {
             Self::Report => settings.report_deadline,
             Self::Export => settings.export_deadline,
-            Self::Copy => COPY_DEADLINE,
+            Self::Copy | Self::Check => COPY_DEADLINE,
         }
     }
 }
@@ -66,12 +68,13 @@ pub(super) struct Turns {
     reports: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     copies: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
 }
 
 impl Turns {
     fn new(at_once: usize) -> Self {
         let turns = || Arc::new(Semaphore::new(at_once));
-        Self { reports: turns(), exports: turns(), copies: turns() }
+        Self { reports: turns(), exports: turns(), copies: turns(), checks: turns() }
     }
 
     /// Those of a process.
@@ -89,12 +92,13 @@ impl Turns {
             LongRead::Report => self.reports.clone(),
             LongRead::Export => self.exports.clone(),
             LongRead::Copy => self.copies.clone(),
+            LongRead::Check => self.checks.clone(),
         }
     }
 
     /// Waits until no long read of the tenant has its file open, and lets no other begin.
     pub(super) async fn end(&self) {
-        for turns in [&self.reports, &self.exports, &self.copies] {
+        for turns in [&self.reports, &self.exports, &self.copies, &self.checks] {
             let every = u32::try_from(AT_ONCE_IN_TENANT).unwrap_or(u32::MAX);
             if let Ok(last) = turns.acquire_many(every).await {
                 turns.close();

@@ -39,11 +39,6 @@ impl Condition {
         }
     }
 
-    /// An operator's work was broken off between two states of the tenant.
-    pub(in crate::tenancy) fn interrupted(&self) {
-        self.quarantine(Quarantine::Interrupted);
-    }
-
     /// Ends the tenant's tasks, until [`Condition::unfence`].
     pub(in crate::tenancy) fn fence(&self) {
         self.0

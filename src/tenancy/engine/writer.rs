@@ -108,7 +108,9 @@ impl Writer {
         }
         self.gap = None; // the reader may wait behind it
         jobs.close();
-        let _pass = self.shared.gate.pass().await;
+        // Closing what was only read changes no file: that need not wait until files may change.
+        let changes = self.write.is_some() || self.unchecked || self.file.wal_size() > 0;
+        let _pass = if changes { Some(self.shared.gate.pass().await) } else { None };
         if let Err(why) = self.common.condition.check() {
             while let Some(job) = jobs.recv().await {
                 refuse(job, why.clone().into()).await;

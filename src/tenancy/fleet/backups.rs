@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
 
 use super::error::FleetError;
 use super::life::blocking;
@@ -149,10 +148,9 @@ impl Tenants {
     pub async fn back_up(
         &self,
         order: BackupOrder,
-        steps: &mpsc::Sender<BackupStep>,
+        mut step: impl FnMut(BackupStep) + Send,
     ) -> Result<BackedUp, FleetError> {
         let BackupOrder { tenants, directory, keep } = order;
-        self.check_space().await?;
         let mut tenants = match tenants {
             Some(named) => named,
             None => self.all(),
@@ -162,7 +160,18 @@ impl Tenants {
         if let Some(missing) = tenants.iter().find(|tenant| !self.opener().exists(tenant)) {
             return Err(self.missing(missing));
         }
-        let directory = directory.unwrap_or_else(|| self.opener().root.backups());
+        let directory = match directory {
+            // It may be on another disk, and be what frees this one.
+            Some(directory) => {
+                let wanted = directory.clone();
+                self.check_space_at(wanted).await?;
+                directory
+            }
+            None => {
+                self.check_space().await?;
+                self.opener().root.backups()
+            }
+        };
         let made_at = self.opener().shared.clock.now();
         let set = {
             let directory = directory.clone();
@@ -189,8 +198,7 @@ impl Tenants {
                 tracing::warn!(tenant_id = %tenant, error, "a tenant cannot be backed up");
                 manifest.failed.push(Failure { tenant: tenant.clone(), error });
             }
-            // Whoever listened may be gone: then this future is dropped, not the channel alone.
-            let _gone = steps.send(BackupStep { tenant, done: before + 1, of, error }).await;
+            step(BackupStep { tenant, done: before + 1, of, error });
         }
         failpoint!("backup.filled", FleetError::Io);
         let (name, path, written) = blocking(move || set.finish(manifest)).await?;
@@ -256,13 +264,29 @@ impl Tenants {
         })
     }
 
-    /// The backups in `backups/` that hold a tenant, by their paths in the data root.
-    pub(in crate::tenancy) async fn backups_that_hold(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<String>, FleetError> {
-        let sets = self.backups(None, Some(tenant.clone())).await?;
-        Ok(sets.into_iter().map(|set| format!("backups/{}/{}", set.name, file_name(tenant))).collect())
+    /// What is left of a tenant outside of `tenants/`, `copies/` and its own directories in the trash, by the paths in the data
+    /// root: in backups, from before migrations, and beside files that were replaced by hand.
+    pub(in crate::tenancy) async fn left_of(&self, tenant: &TenantId) -> io::Result<Vec<String>> {
+        let (opener, file) = (self.opener_arc(), file_name(tenant));
+        blocking(move || {
+            let mut left = Vec::new();
+            for (part, directory) in [("backups", opener.root.backups()), ("trash", opener.root.trash())] {
+                for entry in fs::read_dir(directory)? {
+                    let entry = entry?;
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    let is_of_it =
+                        |word| name.strip_prefix(&file).is_some_and(|rest: &str| rest.starts_with(word));
+                    if part == "backups" && entry.path().join(&file).try_exists()? {
+                        left.push(format!("{part}/{name}/{file}"));
+                    } else if is_of_it(".before-migration-") || is_of_it(".replaced-") {
+                        left.push(format!("{part}/{name}"));
+                    }
+                }
+            }
+            left.sort();
+            Ok(left)
+        })
+        .await
     }
 }
 
@@ -340,7 +364,8 @@ fn read_sets(directory: &Path) -> io::Result<Vec<Backup>> {
     Ok(sets)
 }
 
-/// Removes the sets whose tenants have `keep` newer backups each, and what earlier processes left unfinished.
+/// Removes the sets whose tenants have `keep` newer backups each. Sets of tenants that are gone stay: the directory may be
+/// other cells' too.
 fn retain(directory: &Path, keep: usize) -> io::Result<Vec<String>> {
     let sets = read_sets(directory)?;
     let held = sets.iter().map(|set| Held {

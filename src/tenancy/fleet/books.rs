@@ -33,7 +33,7 @@ impl Tenants {
         let db = self.inspect(tenant).await?.ok_or_else(|| self.missing(tenant))?;
         db.maintain(actor, unit).await?;
         drop(db);
-        self.fence(tenant).await?.renew();
+        self.fence(tenant).await?.reopen();
         Ok(())
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use super::error::FleetError;
 use crate::domain::{Scope, TenantId};
 use crate::telemetry;
 use crate::tenancy::engine::{LongRead, Read};
-use crate::tenancy::error::StoreError;
-use crate::tenancy::map::Tenants;
+use crate::tenancy::error::{Reason, StoreError};
+use crate::tenancy::map::{OpenError, Tenants};
 
 /// After a look there is a pause of so many times what it took.
 const PACE: u32 = 3;
@@ -26,28 +27,33 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct Finding {
     /// The tenant.
     pub tenant: TenantId,
-    /// What is wrong; none: the file is sound.
+    /// What is wrong; none: the file is sound, if it could be looked at.
     pub problems: Vec<String>,
+    /// Why it could not be looked at now, if it could not.
+    pub unchecked: Option<String>,
 }
 
 impl Tenants {
     /// Looks at all of a tenant's file (`integrity_check`, `foreign_key_check`), while it serves.
     pub async fn check(&self, tenant: &TenantId) -> Finding {
-        let problems = match self.find_problems(tenant).await {
-            Ok(problems) => problems,
-            Err(error) => vec![telemetry::in_full(&*error)],
+        let found = {
+            let _one_at_a_time = self.drilling.lock().await;
+            self.find_problems(tenant).await
         };
-        if problems.is_empty() {
+        let (problems, unchecked) = match found {
+            Ok(problems) => (problems, None),
+            Err(error) if is_damage(&error) => (vec![telemetry::in_full(&error)], None),
+            Err(error) => (Vec::new(), Some(telemetry::in_full(&error))),
+        };
+        if problems.is_empty() && unchecked.is_none() {
             self.roll.checked(tenant, self.opener().shared.clock.now());
         }
-        Finding { tenant: tenant.clone(), problems }
+        Finding { tenant: tenant.clone(), problems, unchecked }
     }
 
-    async fn find_problems(&self, tenant: &TenantId) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
-        let Some(db) = self.inspect(tenant).await? else {
-            return Ok(vec![self.missing(tenant).to_string()]);
-        };
-        let found = db.read_aside(LongRead::Export, Scope::All, async move |read: &mut Read| {
+    async fn find_problems(&self, tenant: &TenantId) -> Result<Vec<String>, FleetError> {
+        let db = self.inspect(tenant).await?.ok_or_else(|| self.missing(tenant))?;
+        let found = db.read_aside(LongRead::Check, Scope::All, async move |read: &mut Read| {
             let found = sqlx::query_scalar("pragma integrity_check(10)").fetch_all(read.raw()).await?;
             let orphans = sqlx::query("pragma foreign_key_check").fetch_optional(read.raw()).await?;
             Ok::<(Vec<String>, bool), StoreError>((found, orphans.is_some()))
@@ -59,6 +65,17 @@ impl Tenants {
         }
         Ok(found)
     }
+}
+
+/// Whether the file itself is what failed.
+fn is_damage(error: &FleetError) -> bool {
+    let why = match error {
+        FleetError::Open(OpenError::Unavailable(why)) => why,
+        FleetError::Read(StoreError::Unavailable(why)) => why,
+        FleetError::Read(StoreError::Sql(_)) => return true,
+        _ => return false,
+    };
+    matches!(why.reason, Reason::Quarantined(_) | Reason::Migration(_) | Reason::CannotOpen(_))
 }
 
 /// Looks at one file after the other, at each once in each span of `every`.
@@ -87,7 +104,11 @@ pub(super) async fn go_round(tenants: Arc<Tenants>, every: Duration) {
             continue;
         }
         let begun = Instant::now();
-        let Finding { tenant, problems } = tenants.check(&tenant).await;
+        let Finding { tenant, problems, unchecked } = tenants.check(&tenant).await;
+        if let Some(why) = unchecked {
+            tracing::debug!(tenant_id = %tenant, why, "a tenant's file could not be looked at");
+            tenants.roll.checked(&tenant, now);
+        }
         if !problems.is_empty() {
             tenants.stats().check_failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(tenant_id = %tenant, problems = problems.join("; "), "a tenant's file is not sound");

@@ -102,7 +102,7 @@ impl Tenants {
 
     async fn live_digest(&self, tenant: &TenantId) -> Result<Option<Digested>, FleetError> {
         let Some(db) = self.inspect(tenant).await? else { return Ok(None) };
-        let digested = db.read_aside(LongRead::Export, Scope::All, async move |read: &mut Read| {
+        let digested = db.read_aside(LongRead::Check, Scope::All, async move |read: &mut Read| {
             Ok::<_, StoreError>(digest(read.raw()).await?)
         });
         Ok(Some(digested.await?))

@@ -14,10 +14,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::life::blocking;
 use crate::domain::{TenantId, Timestamp};
+use crate::tenancy::engine::file_identity;
 use crate::tenancy::map::Tenants;
 use crate::tenancy::schema;
 
-/// The longest that writes may wait.
+/// The shortest and the longest that writes may wait.
+const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// How long it may take until nothing is written any more: what is under way ends by its own deadlines.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -107,17 +109,25 @@ impl Tenants {
         let give_up = Instant::now() + SETTLE;
         let busy = |_| NotFrozen::Busy;
         let operations = timeout_at(give_up, gate.operations.clone().write_owned()).await.map_err(busy)?;
+        // What a crash left is brought home first: that may migrate files.
+        let left: Vec<_> = stream::iter(self.left_with_wal().await?)
+            .map(async |tenant| self.inspect(&tenant).await.ok().flatten())
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let files = timeout_at(give_up, gate.files.clone().write_owned()).await.map_err(busy)?;
         let emptied = self.empty_wals().await?;
-        let limit = limit.min(LONGEST);
+        drop(left);
+        let limit = limit.clamp(SHORTEST, LONGEST);
         let until = self.opener().shared.clock.now() + limit;
         let (shared, end) = (self.opener().shared.gate.clone(), Instant::now() + limit);
+        let mut held = gate.held(); // before anybody can thaw
         let thaw = tokio::spawn(async move {
             sleep_until(end).await;
             tracing::warn!("tenants' files have thawed by themselves: nobody asked for it in time");
             drop(shared.held().take());
         });
-        *gate.held() = Some(Held { _files: files, _operations: operations, until, thaw });
+        *held = Some(Held { _files: files, _operations: operations, until, thaw });
         Ok(Frozen { until, emptied })
     }
 
@@ -129,18 +139,29 @@ impl Tenants {
         held.inspect(|held| held.thaw.abort()).is_some()
     }
 
-    async fn empty_wals(&self) -> Result<usize, NotFrozen> {
+    async fn left_with_wal(&self) -> io::Result<Vec<TenantId>> {
         let opener = self.opener_arc();
-        let tenants = blocking(move || Ok(opener.left_with_wal())).await?;
-        let emptied = stream::iter(tenants).map(async |tenant: TenantId| {
+        blocking(move || Ok(opener.left_with_wal())).await
+    }
+
+    /// Only of files that are open and still the ones that were opened: a WAL beside any other would be replayed into it.
+    async fn empty_wals(&self) -> Result<usize, NotFrozen> {
+        let emptied = stream::iter(self.left_with_wal().await?).map(async |tenant: TenantId| {
             let path = self.opener().path(&tenant);
+            let db = self.opened(&tenant)?;
+            if db.identity().is_none() || file_identity(&path).ok().flatten() != db.identity() {
+                return None;
+            }
             let emptied = schema::empty_wal(&path).await;
-            emptied.map_err(|error| {
-                tracing::warn!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "a WAL cannot be emptied");
+            drop(db);
+            Some(emptied.map_err(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(tenant_id = %tenant, error, "a WAL cannot be emptied");
                 tenant
-            })
+            }))
         });
-        let emptied: Vec<_> = emptied.buffer_unordered(AT_ONCE).collect().await;
+        let emptied: Vec<_> =
+            emptied.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
         let read: Vec<_> =
             emptied.iter().filter_map(|emptied| Some(emptied.as_ref().err()?.as_str())).collect();
         if read.is_empty() { Ok(emptied.len()) } else { Err(NotFrozen::Read(read.join(", "))) }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::FleetError;
 use super::freeze::Pass;
-use super::trash::{About, Discarded, Kind, Trash};
+use super::trash::{About, Discarded, Trash};
 use crate::domain::{TenantId, Timestamp};
 use crate::tenancy::event_work::Backlog;
 use crate::tenancy::map::{Fence, OpenError, Tenants};
@@ -105,7 +105,7 @@ impl Tenants {
                 self.opener().create(tenant).await?;
                 self.stats().creations.fetch_add(1, Ordering::Relaxed);
             }
-            fence.renew();
+            fence.reopen();
         }
         self.outcome(tenant, changed).await
     }
@@ -162,9 +162,11 @@ impl Tenants {
         } else {
             meta
         };
-        fence.renew();
+        fence.reopen();
         self.roll.saw(tenant, &meta, None);
-        let open_descriptors = fence.open_descriptors();
+        // A process that is killed must not forget who is suspended.
+        self.save_roll().await;
+        let open_descriptors = fence.open_descriptors().await;
         Ok(Outcome { tenant: tenant.clone(), changed, meta, open_descriptors })
     }
 
@@ -214,9 +216,9 @@ impl Tenants {
         let moved = moved.await;
         self.settle_fence(&mut fence, tenant, moved).await?;
         self.roll.gone(tenant);
+        self.save_roll().await;
         self.event_work.found(tenant, Backlog::default());
-        let kept = self.trash().await?.into_iter().rev();
-        let kept = kept.filter(|kept| kept.kind == Kind::Deleted).find(|kept| kept.tenant == *tenant);
+        let kept = self.in_trash(tenant, |trash, tenant, _, _| trash.deleted(tenant)).await?;
         kept.ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))
     }
 
@@ -266,34 +268,40 @@ impl Tenants {
     /// # Errors
     /// There is nothing of it, or a file cannot be removed.
     pub async fn purge(&self, tenant: &TenantId) -> Result<Purged, FleetError> {
-        let of_tenant = |discarded: &Discarded| discarded.tenant == *tenant;
-        let mut purged = self.purge_those(of_tenant).await?;
-        purged.pop().ok_or_else(|| FleetError::NoSuchTenant(tenant.clone()))
+        let _operation = self.operate(tenant)?;
+        let purged = self.in_trash(tenant, |trash, tenant, _, _| {
+            let mut removed = Vec::new();
+            for discarded in trash.list()?.into_iter().filter(|discarded| discarded.tenant == *tenant) {
+                removed.extend(trash.purge(&discarded)?);
+            }
+            Ok(removed)
+        });
+        let removed = purged.await?;
+        if removed.is_empty() {
+            return Err(FleetError::NoSuchTenant(tenant.clone()));
+        }
+        let remaining = self.left_of(tenant).await?;
+        Ok(Purged { tenant: tenant.clone(), removed, remaining })
     }
 
-    /// Removes for good what has been in the trash for longer than `keep`.
+    /// Removes for good what has been in the trash for longer than `keep`. What cannot be removed is logged, and tried again the
+    /// next time.
     ///
     /// # Errors
-    /// A file cannot be removed.
+    /// The trash cannot be read.
     pub async fn purge_expired(&self, keep: Duration) -> Result<Vec<Purged>, FleetError> {
         let now = self.opener().shared.clock.now();
-        self.purge_those(|discarded| now.since(discarded.at) >= keep).await
-    }
-
-    async fn purge_those(&self, is_due: impl Fn(&Discarded) -> bool) -> Result<Vec<Purged>, FleetError> {
-        let mut purged: Vec<Purged> = Vec::new();
-        for discarded in self.trash().await?.into_iter().filter(is_due) {
+        let mut purged = Vec::new();
+        for discarded in self.trash().await?.into_iter().filter(|discarded| now.since(discarded.at) >= keep) {
             let tenant = discarded.tenant.clone();
-            let _operation = self.operate(&tenant)?;
-            let opener = self.opener_arc();
-            let removed = blocking(move || opener.trash.purge(&discarded)).await?;
-            match purged.iter_mut().find(|purged| purged.tenant == tenant) {
-                Some(same) => same.removed.extend(removed),
-                None => purged.push(Purged { tenant, removed, remaining: Vec::new() }),
+            let Ok(_operation) = self.operate(&tenant) else { continue };
+            match self.in_trash(&tenant, move |trash, _, _, _| trash.purge(&discarded)).await {
+                Ok(removed) => purged.push(Purged { tenant, removed, remaining: Vec::new() }),
+                Err(error) => {
+                    let error = &error as &dyn Error;
+                    tracing::warn!(tenant_id = %tenant, error, "something in the trash cannot be removed");
+                }
             }
-        }
-        for purged in &mut purged {
-            purged.remaining = self.backups_that_hold(&purged.tenant).await?;
         }
         Ok(purged)
     }
@@ -327,7 +335,7 @@ impl Tenants {
                     error = &again as &dyn Error,
                     "an operation was broken off: the next start finishes it"
                 );
-                fence.close_off();
+                self.opener().trash.close_off(tenant);
                 Err(error.into())
             }
         }

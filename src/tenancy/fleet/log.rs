@@ -20,7 +20,9 @@ use crate::tenancy::map::Tenants;
 
 /// What the first entry has as the hash of the one before.
 const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// No line is longer: the reason of an operator has a limit.
+/// What is longer than this in an entry is left out of it, but for its hash: so no line comes near [`LINE`].
+const DETAIL: usize = 8 * 1024;
+const OUTCOME: usize = 1024;
 const LINE: u64 = 64 * 1024;
 
 /// What an operator did.
@@ -98,12 +100,24 @@ struct End {
 }
 
 impl OperatorLog {
-    /// Opens the log at `path`, or begins one. What a crash left of a line is removed: its operation had not begun, or its end
-    /// was not told to anybody.
+    /// Opens the log at `path`, or begins one. One that cannot be gone on with is kept beside, as `.broken`: no reason not to serve.
     ///
     /// # Errors
-    /// The file cannot be opened, or its last line is none of a log.
+    /// No file can be opened there.
     pub fn open(path: PathBuf) -> Result<Self, LogError> {
+        match Self::go_on(path.clone()) {
+            Err(error @ LogError::Broken { .. }) => {
+                let broken = path.with_extension("jsonl.broken");
+                tracing::error!(%error, kept = %broken.display(), "the operators' log is broken: another one is begun");
+                fs::rename(&path, broken)?;
+                Self::go_on(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// What a crash left of a line is removed: its operation had not begun, or its end was not told to anybody.
+    fn go_on(path: PathBuf) -> Result<Self, LogError> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let length = file.metadata()?.len();
         let start = length.saturating_sub(2 * LINE);
@@ -111,6 +125,9 @@ impl OperatorLog {
         let mut tail = Vec::new();
         file.read_to_end(&mut tail)?;
         let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole == 0 && start > 0 {
+            return Err(LogError::Broken { line: 0, what: "its end is no line of a log" });
+        }
         if whole < tail.len() {
             tracing::warn!(bytes = tail.len() - whole, "the operators' log ended within a line");
             file.set_len(start + whole as u64)?;
@@ -133,6 +150,12 @@ impl OperatorLog {
     /// # Errors
     /// The file cannot be written. Then the operation must not take place.
     pub fn add(&self, mut entry: LogEntry) -> Result<u64, LogError> {
+        let detail = entry.detail.to_string();
+        if detail.len() > DETAIL {
+            let sha256 = hex::encode(Sha256::digest(&detail));
+            entry.detail = serde_json::json!({ "leftOut": { "bytes": detail.len(), "sha256": sha256 } });
+        }
+        entry.outcome = entry.outcome.chars().take(OUTCOME).collect();
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         entry.seq = end.seq + 1;
         entry.previous.clone_from(&end.hash);
@@ -287,6 +310,21 @@ mod tests {
         assert_eq!(verified.entries, 3);
         let last = log.last(None, 2).expect("read");
         assert_eq!(last.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_and_a_broken_log_is_kept_beside_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("operators.jsonl");
+        let log = log_of(&path, &["a"]);
+        let detail = serde_json::json!({ "tenants": vec!["a-tenant"; 100_000] });
+        log.add(LogEntry { detail, outcome: "x".repeat(100_000), ..entry("b") }).expect("added");
+        assert!(fs::metadata(&path).expect("there").len() < 2 * LINE);
+        assert_eq!(log_of(&path, &["c"]).verify(None).expect("whole").entries, 3);
+
+        fs::write(&path, "no line of a log".repeat(20_000)).expect("written");
+        assert_eq!(log_of(&path, &["d"]).verify(None).expect("whole").entries, 1);
+        assert!(directory.path().join("operators.jsonl.broken").exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What operators do to tenants, thousands at a time, while the others work: one set of operations, whoever asks for them.
 //!
-//! - `life`: made, suspended, deleted, brought back; `trash` is where deleted tenants wait.
+//! - `life`: made, suspended, deleted, brought back; `trash` is where deleted tenants wait, and
+//!   `settle` finishes what was broken off there.
 //! - `roster`: the list of all tenants.
 //! - `backups`, with `retention`, and `restore`, which also branches; `promotion` gives a file a tenant's place.
 //! - `freeze`: no file changes for a while. `space`: room on the disk.
@@ -19,6 +20,7 @@ mod promotion;
 mod restore;
 mod retention;
 mod roster;
+mod settle;
 mod space;
 mod survey;
 mod trash;

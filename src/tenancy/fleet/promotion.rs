@@ -1,7 +1,7 @@
 //! `incoming/`: files that are to take tenants' places, put there by operators while the cell is stopped, or by a restore.
 //!
 //! A file stays in `incoming/` until nothing of the old one is in its place. So whatever breaks a promotion off, the next
-//! start finds the new file, and finishes it; and a file that cannot be promoted stays where it is, with the tenant as it
+//! start finds the new file, and finishes it. A file that cannot be promoted gets another name there, and the tenant is as it
 //! was.
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use rustix::fs::{Access, Timespec, Timestamps, UTIME_NOW, access, futimens};
 
 use crate::domain::TenantId;
 use crate::tenancy::copies::Content;
-use crate::tenancy::files::sync_directory_of;
+use crate::tenancy::files::{remove_if_there, sync_directory_of, write_new};
 use crate::tenancy::location::{SIDE_FILES, side_file, tenant_of};
 use crate::tenancy::open::Opener;
 use crate::tenancy::schema;
@@ -61,11 +61,16 @@ impl Opener {
                     tracing::error!(
                         tenant_id = %tenant,
                         error = &*error as &(dyn Error + 'static),
-                        "a file in incoming/ cannot take the tenant's place, and stays there"
+                        "a file in incoming/ cannot take the tenant's place: it stays there, as .refused"
                     );
-                    self.trash
-                        .put_back(&tenant, &root.tenant_file(&tenant))
-                        .context("putting a file back")?;
+                    let back = self
+                        .set_aside(&tenant)
+                        .and_then(|()| self.trash.put_back(&tenant, &root.tenant_file(&tenant)));
+                    if let Err(error) = back {
+                        let error = &error as &dyn Error;
+                        tracing::error!(tenant_id = %tenant, error, "the old file cannot be put back: its tenant is not served");
+                        self.trash.close_off(&tenant);
+                    }
                 }
             }
         }
@@ -86,12 +91,34 @@ impl Opener {
             let left = SIDE_FILES.iter().any(|suffix| side_file(&new, suffix).exists());
             ensure!(!left, "what lies beside it (-wal, -journal) cannot be brought home");
         }
-        let content = self.check_copy(tenant, &new).await?;
-        schema::remove_views(&new).await.context("taking the views for other tools off")?;
+        // Made anew beside: the operator's file may have other names, and is not changed while anything can go wrong.
+        let made = self.root.unfinished_file(tenant);
+        remove_if_there(&made)?;
+        write_new(&made, b"")?;
+        schema::copy_resting(&new, &made).await.context("reading it")?;
+        let content = self.check_copy(tenant, &made).await?;
+        schema::remove_views(&made).await.context("taking the views for other tools off")?;
+        make_ready(&made)?;
+        fs::rename(&made, &new)?;
+        sync_directory_of(&new)?;
         let (file, now) = (self.root.tenant_file(tenant), self.shared.clock.now());
-        make_ready(&new)?;
         self.trash.replace(tenant, &file, &new, now)?;
         Ok(content)
+    }
+
+    /// Gives a file that was refused, and what lies beside it, names under which it is not tried again: by then its tenant would
+    /// have gone on.
+    fn set_aside(&self, tenant: &TenantId) -> io::Result<()> {
+        let new = self.root.incoming_file(tenant);
+        let refused = format!(".refused-{}", self.shared.clock.now()).replace(':', "-");
+        for suffix in [""].into_iter().chain(SIDE_FILES) {
+            let file = side_file(&new, suffix);
+            match fs::rename(&file, side_file(&file, &refused)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_directory_of(&new)
     }
 }
 

@@ -20,7 +20,9 @@ use crate::tenancy::copies::{Content, CopyError, count_rows};
 use crate::tenancy::engine::{LongRead, Read};
 use crate::tenancy::error::StoreError;
 use crate::tenancy::files::{move_new, remove_if_there, sync_directory_of, write_new};
+use crate::tenancy::location::{SIDE_FILES, side_file};
 use crate::tenancy::map::Tenants;
+use crate::tenancy::meta::{Meta, State};
 use crate::tenancy::schema;
 
 /// Of what a tenant's file is made.
@@ -111,6 +113,19 @@ impl Tenants {
         preview: bool,
     ) -> Result<Restored, FleetError> {
         let _operation = self.operate(tenant)?;
+        if self.opener().trash.holds(tenant) {
+            return Err(FleetError::Deleted(tenant.clone()));
+        }
+        let incoming = self.opener().root.incoming_file(tenant);
+        if [incoming.clone()]
+            .into_iter()
+            .chain(SIDE_FILES.map(|suffix| side_file(&incoming, suffix)))
+            .any(|it| it.exists())
+        {
+            return Err(FleetError::Unfit(format!(
+                "incoming/ has a file of the tenant {tenant}, which would take its place at the next start: move it away first"
+            )));
+        }
         let prepared = self.prepare(tenant, tenant, source).await?;
         let path = prepared.path.clone();
         let restored = self.restore_prepared(tenant, prepared, preview).await;
@@ -131,19 +146,21 @@ impl Tenants {
         if preview {
             return Ok(restored);
         }
-        if let Ok(Some(meta)) = self.meta(tenant).await {
-            schema::take_over(&path, &meta).await?;
+        match self.meta(tenant).await {
+            Ok(Some(meta)) => schema::take_over(&path, &meta).await?,
+            Ok(None) => {}
+            Err(_unreadable) => {
+                // Whether it was suspended is known to nobody: it must not serve by mistake.
+                let reason = Some("restored while nobody knew its state: resume it".to_owned());
+                let meta = Meta { state: State::Suspended, reason, ..Meta::default() };
+                schema::take_over(&path, &meta).await?;
+            }
         }
         let mut fence = self.fence(tenant).await?;
         let placed = self.in_trash(tenant, move |trash, tenant, root, now| {
             make_ready(&path)?;
             failpoint!("restore.ready", |error| error);
-            let incoming = root.incoming_file(tenant);
-            // From here on the restore takes place, now or at the next start.
-            move_new(&path, &incoming)?;
-            sync_directory_of(&incoming)?;
-            failpoint!("restore.committed", |error| error);
-            trash.replace(tenant, &root.tenant_file(tenant), &incoming, now)
+            trash.restore(tenant, root, &path, now)
         });
         let placed = placed.await;
         self.settle_fence(&mut fence, tenant, placed).await?;
@@ -200,7 +217,7 @@ impl Tenants {
             sync_directory_of(&file)
         })
         .await?;
-        fence.renew();
+        fence.reopen();
         Ok(())
     }
 

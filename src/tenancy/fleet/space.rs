@@ -24,9 +24,7 @@ const STOP_WRITES: u64 = 64 << 20;
 
 /// There is too little room on the disk for what can wait.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error(
-    "only {free} of the data root's disk are free, less than storage.low_water ({low_water}): free some space first"
-)]
+#[error("only {free} of the disk are free, less than storage.low_water ({low_water}): free some space first")]
 pub struct LowSpace {
     free: ByteSize,
     low_water: ByteSize,
@@ -97,6 +95,22 @@ impl Tenants {
             tracing::warn!(error = &error as &dyn std::error::Error, "the disk cannot be looked at");
         }
         self.opener().shared.space.check()
+    }
+
+    /// The same of the disk of another directory, or of the nearest one above it that there is.
+    pub(in crate::tenancy) async fn check_space_at(&self, directory: PathBuf) -> Result<(), LowSpace> {
+        let low_water = self.opener().shared.space.low_water;
+        let looked = blocking(move || {
+            let there = directory.ancestors().find(|path| path.is_dir());
+            let disk = statvfs(there.unwrap_or(&directory))?;
+            Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        });
+        match looked.await {
+            Ok(free) if free < low_water => {
+                Err(LowSpace { free: ByteSize(free), low_water: ByteSize(low_water) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes that are free on the data root's disk, as it was last looked at.

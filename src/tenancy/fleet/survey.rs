@@ -96,16 +96,9 @@ impl Tenants {
     /// A directory cannot be read.
     pub async fn survey(&self) -> io::Result<Vec<Remark>> {
         let opener = self.opener_arc();
-        let mut remarks = blocking(move || survey(&opener.root)).await?;
+        let look = move || Ok((survey(&opener.root)?, opener.count_behind()));
+        let (mut remarks, (missing, behind)) = blocking(look).await?;
         let now = self.opener().shared.clock.now();
-        let (mut missing, mut behind) = (0, 0);
-        for tenant in self.all() {
-            match self.copy_state(&tenant) {
-                Some(state) if state.copied.is_none() => missing += 1,
-                Some(state) if state.is_behind() => behind += 1,
-                _ => {}
-            }
-        }
         let copies = format!("{missing} tenants have none, of {behind} a change may be missing");
         let severity = if missing > 0 { Severity::Warning } else { Severity::Ok };
         remarks.push(Remark { severity, subject: "copies".to_owned(), message: copies });

@@ -4,7 +4,8 @@
 //! file that another one took the place of. A directory with the name of what is being done (`<file>.deleting`, …) is
 //! that of an operation that has not ended: the next start finishes it, or undoes it if it had not really begun.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Kind {
     }
 
     /// The ending of a directory that is being filled.
-    fn doing(self) -> &'static str {
+    pub(super) fn doing(self) -> &'static str {
         match self {
             Self::Deleted => ".deleting",
             Self::Replaced => ".replacing",
@@ -50,7 +51,7 @@ impl Kind {
 }
 
 /// The ending of a directory that is being emptied, to bring its tenant back.
-const UNDELETING: &str = ".undeleting";
+pub(super) const UNDELETING: &str = ".undeleting";
 
 /// Something in the trash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,9 +81,11 @@ pub(in crate::tenancy) struct About {
 /// The directory.
 #[derive(Debug)]
 pub(in crate::tenancy) struct Trash {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// The deleted tenants, by the directory that holds each: they are not made anew by whoever asks for them.
     deleted: RwLock<HashMap<TenantId, PathBuf>>,
+    /// Tenants on which an operation was broken off and could not be finished: nothing is opened or made in their places.
+    closed_off: RwLock<HashSet<TenantId>>,
 }
 
 impl Trash {
@@ -99,7 +102,7 @@ impl Trash {
             }
         }
         let deleted = deleted.into_iter().map(|(tenant, (_, path))| (tenant, path)).collect();
-        Ok(Self { directory, deleted: RwLock::new(deleted) })
+        Ok(Self { directory, deleted: RwLock::new(deleted), closed_off: RwLock::default() })
     }
 
     /// Whether the tenant was deleted and can be brought back.
@@ -107,18 +110,29 @@ impl Trash {
         self.deleted.read().unwrap_or_else(PoisonError::into_inner).contains_key(tenant)
     }
 
+    /// Nothing may be opened or made in the tenant's place, before the next start finishes what was broken off.
+    pub(in crate::tenancy) fn close_off(&self, tenant: &TenantId) {
+        self.closed_off.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
+    }
+
+    /// Whether that is so.
+    pub(in crate::tenancy) fn is_closed_off(&self, tenant: &TenantId) -> bool {
+        self.closed_off.read().unwrap_or_else(PoisonError::into_inner).contains(tenant)
+    }
+
+    /// What is kept of a deleted tenant, last of all.
+    pub(in crate::tenancy) fn deleted(&self, tenant: &TenantId) -> io::Result<Option<Discarded>> {
+        let Some(path) = self.directory_of(tenant) else { return Ok(None) };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let found = parse(&name).map(|(kind, tenant, at)| discarded(kind, tenant, at, &path));
+        found.transpose().map(Option::flatten)
+    }
+
     /// Everything that is in the trash, the oldest first.
     pub(in crate::tenancy) fn list(&self) -> io::Result<Vec<Discarded>> {
         let mut all = Vec::new();
         for (kind, tenant, at, path) in finished(&self.directory)? {
-            let about: About = fs::read(path.join(ABOUT)).map_or_else(
-                |_| About::default(),
-                |about| serde_json::from_slice(&about).unwrap_or_default(),
-            );
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let sizes = fs::read_dir(&path)?.filter_map(|entry| entry.ok()?.metadata().ok());
-            let bytes = sizes.map(|file| file.len()).sum();
-            all.push(Discarded { tenant, kind, at, reason: about.reason, name, bytes });
+            all.extend(discarded(kind, tenant, at, &path)?);
         }
         all.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
         Ok(all)
@@ -151,7 +165,7 @@ impl Trash {
         self.finish_delete(&doing, tenant, file, copy, now)
     }
 
-    fn finish_delete(
+    pub(super) fn finish_delete(
         &self,
         doing: &Path,
         tenant: &TenantId,
@@ -179,7 +193,7 @@ impl Trash {
         self.finish_undelete(&doing, tenant, file)
     }
 
-    fn finish_undelete(&self, doing: &Path, tenant: &TenantId, file: &Path) -> io::Result<()> {
+    pub(super) fn finish_undelete(&self, doing: &Path, tenant: &TenantId, file: &Path) -> io::Result<()> {
         let name = doing.join(file.file_name().unwrap_or_default());
         // The file itself first: a WAL without its file would quarantine the tenant.
         match move_new(&name, file) {
@@ -194,6 +208,36 @@ impl Trash {
         sync_directory_of(doing)?;
         self.deleted.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
         Ok(())
+    }
+
+    /// Gives `new`, which is checked and durable, the tenant's place, by way of `incoming/`: from when it lies there the restore
+    /// takes place, now or at the next start.
+    pub(in crate::tenancy) fn restore(
+        &self,
+        tenant: &TenantId,
+        root: &DataRoot,
+        new: &Path,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        let (file, incoming) = (root.tenant_file(tenant), root.incoming_file(tenant));
+        move_new(new, &incoming)?;
+        let place = || {
+            sync_directory_of(&incoming)?;
+            failpoint!("restore.committed", |error| error);
+            self.replace(tenant, &file, &incoming, now)
+        };
+        let Err(error) = place() else { return Ok(()) };
+        tracing::warn!(tenant_id = %tenant, error = &error as &dyn Error, "a restore failed: once more");
+        if self.doing(tenant, Kind::Replaced.doing()).try_exists()? {
+            return Err(error); // begun: to be finished
+        }
+        if !incoming.try_exists()? || place().is_ok() {
+            return Ok(());
+        }
+        if !self.doing(tenant, Kind::Replaced.doing()).try_exists()? {
+            remove_if_there(&incoming)?; // not begun: it does not take place
+        }
+        Err(error)
     }
 
     /// Moves a file, and all that lies beside it, out of the way of `new`, and gives that its name. The old one is kept.
@@ -226,7 +270,7 @@ impl Trash {
     pub(in crate::tenancy) fn put_back(&self, tenant: &TenantId, file: &Path) -> io::Result<()> {
         let doing = self.doing(tenant, Kind::Replaced.doing());
         let old = doing.join(file.file_name().unwrap_or_default());
-        if !old.try_exists()? {
+        if !old.try_exists()? || file.try_exists()? {
             return Ok(());
         }
         // Its WAL, if it had one, may be in either place. The file itself goes last: the next start tries again.
@@ -236,7 +280,7 @@ impl Trash {
         fs::remove_dir_all(&doing)
     }
 
-    fn finish_replace(&self, doing: &Path, tenant: &TenantId, now: Timestamp) -> io::Result<()> {
+    pub(super) fn finish_replace(&self, doing: &Path, tenant: &TenantId, now: Timestamp) -> io::Result<()> {
         if fs::read_dir(doing)?.next().is_none() {
             return fs::remove_dir(doing); // there was nothing in its place
         }
@@ -272,68 +316,11 @@ impl Trash {
         Ok(removed)
     }
 
-    /// Finishes what was broken off on a tenant a moment ago, if it had really begun; else removes what is left of it. Says
-    /// whether it is done.
-    pub(in crate::tenancy) fn settle_tenant(
-        &self,
-        tenant: &TenantId,
-        root: &DataRoot,
-        now: Timestamp,
-    ) -> io::Result<bool> {
-        let (file, incoming) = (root.tenant_file(tenant), root.incoming_file(tenant));
-        let doing = |kind: Kind| self.doing(tenant, kind.doing());
-        if incoming.try_exists()? {
-            self.replace(tenant, &file, &incoming, now)?;
-        } else if doing(Kind::Replaced).try_exists()? {
-            self.finish_replace(&doing(Kind::Replaced), tenant, now)?;
-        } else if self.doing(tenant, UNDELETING).try_exists()? {
-            self.finish_undelete(&self.doing(tenant, UNDELETING), tenant, &file)?;
-        } else if doing(Kind::Deleted).join(file_name(tenant)).try_exists()? {
-            self.finish_delete(&doing(Kind::Deleted), tenant, &file, &root.copy_file(tenant), now)?;
-        } else {
-            match fs::remove_dir_all(doing(Kind::Deleted)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Finishes what an earlier process had begun. `tenants` and `copies` are the directories of the files, `incoming`
-    /// that of those that are to take their places.
-    pub(in crate::tenancy) fn settle(
-        &self,
-        tenants: &Path,
-        copies: &Path,
-        incoming: &Path,
-        now: Timestamp,
-    ) -> io::Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let of = |ending| name.strip_suffix(ending).and_then(|file: &str| Some((tenant_of(file)?, file)));
-            if let Some((tenant, file)) = of(Kind::Deleted.doing()) {
-                if path.join(file).try_exists()? {
-                    self.finish_delete(&path, &tenant, &tenants.join(file), &copies.join(file), now)?;
-                } else {
-                    fs::remove_dir_all(&path)?;
-                }
-            } else if let Some((tenant, file)) = of(UNDELETING) {
-                self.finish_undelete(&path, &tenant, &tenants.join(file))?;
-            } else if let Some((tenant, file)) = of(Kind::Replaced.doing())
-                && !incoming.join(file).try_exists()?
-            {
-                self.finish_replace(&path, &tenant, now)?;
-            }
-        }
-        Ok(())
-    }
-
     fn directory_of(&self, tenant: &TenantId) -> Option<PathBuf> {
         self.deleted.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    fn doing(&self, tenant: &TenantId, ending: &str) -> PathBuf {
+    pub(super) fn doing(&self, tenant: &TenantId, ending: &str) -> PathBuf {
         self.directory.join(file_name(tenant) + ending)
     }
 
@@ -368,6 +355,19 @@ fn move_sides(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a directory in the trash holds; `None` if it is gone by now.
+fn discarded(kind: Kind, tenant: TenantId, at: Timestamp, path: &Path) -> io::Result<Option<Discarded>> {
+    let about =
+        fs::read(path.join(ABOUT)).ok().and_then(|about| serde_json::from_slice::<About>(&about).ok());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let bytes = entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum();
+    Ok(Some(Discarded { tenant, kind, at, reason: about.and_then(|about| about.reason), name, bytes }))
 }
 
 /// The directories in the trash that are complete.

@@ -43,6 +43,7 @@ impl Tenants {
 impl Inner {
     async fn fence(&self, tenant: &TenantId) -> Result<Fence, OpenError> {
         let busy = || OpenError::from(Unavailable::not_written(Reason::Busy));
+        self.check_whole(tenant)?;
         let slot = self.slot(tenant, true).ok_or(OpenError::Unknown)?;
         // Whoever opens it has it: a migration may take long.
         let live = timeout(DRAIN, slot.live.clone().lock_owned()).await.map_err(|_| busy())?;
@@ -59,7 +60,7 @@ impl Inner {
             }
         };
         let path = self.opener.path(tenant);
-        let open = descriptors(&path);
+        let open = descriptors(path.clone()).await;
         if open > 0 {
             tracing::error!(tenant_id = %tenant, open, "a tenant's file is still open although it was closed");
             return Err(busy());
@@ -69,27 +70,32 @@ impl Inner {
 }
 
 impl Fence {
-    /// Another file lies in the tenant's place, or the one that lies there says something else: what was known of it no
-    /// longer holds.
+    /// The file in the tenant's place says something else: what came of the last try to open it no longer holds. If it was
+    /// refused for damage, it still is.
+    pub(in crate::tenancy) fn reopen(&mut self) {
+        self.live.forget();
+    }
+
+    /// Another file lies in the tenant's place: what was known of the old one no longer holds.
     pub(in crate::tenancy) fn renew(&mut self) {
         self.live.renew();
         self.slot.condition.lift();
     }
 
     /// How many descriptors this process has of the tenant's files, as the kernel says.
-    pub(in crate::tenancy) fn open_descriptors(&self) -> usize {
-        descriptors(&self.path)
-    }
-
-    /// Nothing must be opened in the tenant's place before the process starts anew: it is neither the old file nor the
-    /// new one.
-    pub(in crate::tenancy) fn close_off(&self) {
-        self.slot.condition.interrupted();
+    pub(in crate::tenancy) async fn open_descriptors(&self) -> usize {
+        descriptors(self.path.clone()).await
     }
 }
 
 /// How many descriptors this process has of a tenant's file and of those beside it.
-fn descriptors(path: &Path) -> usize {
+async fn descriptors(path: PathBuf) -> usize {
+    let counted = tokio::task::spawn_blocking(move || count_descriptors(&path)).await;
+    // Not known is not closed.
+    counted.unwrap_or(usize::MAX)
+}
+
+fn count_descriptors(path: &Path) -> usize {
     let identity = |path: &Path| file_identity(path).ok().flatten();
     let files = [path.to_owned()].into_iter().chain(SIDE_FILES.map(|suffix| side_file(path, suffix)));
     let files: Vec<_> = files.filter_map(|file| identity(&file)).collect();

@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{Inner, OpenError};
 use crate::domain::TenantId;
-use crate::tenancy::engine::{FileId, TenantDb};
-use crate::tenancy::error::{Reason, Unavailable};
+use crate::tenancy::engine::{FileId, TenantDb, quarantined};
+use crate::tenancy::error::{Quarantine, Reason, Unavailable};
 use crate::tenancy::meta::State;
 use crate::tenancy::open::Opened;
 use crate::tenancy::slot::{Claim, Entry, Live, Slot};
@@ -86,6 +86,14 @@ impl Inner {
         opened.unwrap_or_else(|_panic| Err(Unavailable::not_written(Reason::TaskEnded).into()))
     }
 
+    /// Refuses a tenant on which an operation was broken off: what lies in its place is neither the old file nor the new one.
+    pub(super) fn check_whole(&self, tenant: &TenantId) -> Result<(), OpenError> {
+        match self.opener.trash.is_closed_off(tenant) {
+            true => Err(quarantined(Quarantine::Interrupted).into()),
+            false => Ok(()),
+        }
+    }
+
     /// Why a tenant without a file cannot be had.
     fn missing(&self, tenant: &TenantId) -> OpenError {
         if self.opener.trash.holds(tenant) { OpenError::Deleted } else { OpenError::Unknown }
@@ -154,10 +162,14 @@ impl Inner {
         wanted: Wanted,
     ) -> Result<Arc<TenantDb>, OpenError> {
         let file = slot.claim_file().await?;
+        self.check_whole(&tenant)?;
         if !self.opener.exists(&tenant) {
             let missing = self.missing(&tenant);
             if !wanted.create || matches!(missing, OpenError::Deleted) {
                 return Err(missing);
+            }
+            if self.opener.shared.space.is_critical() {
+                return Err(Unavailable::not_written(Reason::DiskFull).into());
             }
             self.creations.take().map_err(|retry_after| OpenError::TooManyNew { retry_after })?;
         }

@@ -283,6 +283,15 @@ impl Tenants {
         self.inner.claimed.holds(tenant)
     }
 
+    /// The tenant, if it is open.
+    pub(super) fn opened(&self, tenant: &TenantId) -> Option<Arc<TenantDb>> {
+        let slot = {
+            let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.get(tenant).cloned()
+        };
+        slot?.live.try_lock().ok()?.db()
+    }
+
     /// Whether the tenant's file was refused when it was last looked at.
     pub(super) fn is_quarantined(&self, tenant: &TenantId) -> bool {
         let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -278,7 +278,7 @@ async fn a_tenant_is_made_of_what_another_one_was() {
     cell.tenant("acme").create_customer("小米").await;
     let file = set_of(&made).join("acme.db").to_string_lossy().into_owned();
     operator.ok(&["tenants", "create", "was", "--of", "acme", "--backup", "latest"]);
-    operator.ok(&["tenants", "create", "was-too", "--of", "acme", "--source", &file]);
+    operator.ok(&["tenants", "create", "was-too", "--of", "acme", "--file", &file]);
     for tenant in ["was", "was-too"] {
         let customers = cell.tenant(tenant).get("/customers").await.json();
         assert_eq!((&customers["total"], &customers["data"][0]["name"]), (&json!(1), &json!("华为")));

@@ -104,6 +104,37 @@ async fn a_file_that_is_damaged_foreign_or_another_tenants_stays_in_incoming_and
     }
     assert_eq!(fs::read_dir(&incoming).expect("readable").count(), 5);
     assert_eq!(fs::read_dir(root.join("trash")).expect("readable").count(), 0);
-    let doctor = operator.run(&["doctor"]);
+    let doctor = operator.run(&["doctor", "--quick"]);
     assert!(doctor.value.to_string().contains("Not A Tenant.db"), "{doctor:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_was_refused_is_not_tried_again_when_its_tenant_has_gone_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().join("crm_cell");
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    cell.tenant("acme").create_customer("华为").await;
+    operator.ok(&["tenants", "copy"]);
+    operator.ok(&["backup", "acme"]);
+    copy(&root.join("copies/acme.db"), &root.join("incoming/acme.db"));
+    let said = operator.refused(&["restore", "acme"], 1);
+    assert!(said.contains("incoming/ has a file of the tenant acme"), "{said}");
+    assert_eq!(cell.terminate(), Some(0));
+    let file = rusqlite::Connection::open(root.join("incoming/acme.db")).expect("opened");
+    file.execute("update meta set min_reader_version = 99", []).expect("of a newer cell");
+    drop(file);
+
+    let cell = Cell::start(directory.path());
+
+    cell.tenant("acme").create_customer("小米").await;
+    let refused = only_entry(&root.join("incoming"));
+    assert!(refused.to_string_lossy().contains("acme.db.refused-"), "{}", refused.display());
+    assert_eq!(cell.terminate(), Some(0));
+    let file = rusqlite::Connection::open(&refused).expect("opened");
+    file.execute("update meta set min_reader_version = 1", []).expect("a cell that could read it");
+    drop(file);
+    let cell = Cell::start(directory.path());
+    assert_eq!(cell.tenant("acme").get("/customers").await.json()["total"], 2);
+    operator.ok(&["restore", "acme"]);
 }

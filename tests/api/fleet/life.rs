@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{Operator, data_root, names};
-use crate::support::{Cell, Client, token_with};
+use crate::support::{Cell, Client, eventually, token_with};
 
 /// Descriptors that the process has of files whose names begin so, as the kernel says.
 fn descriptors(cell: &Cell, file: &std::path::Path) -> usize {
@@ -127,6 +127,30 @@ async fn a_read_only_tenant_is_read_and_not_written() {
 }
 
 #[tokio::test]
+async fn the_events_of_a_read_only_tenant_are_delivered_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bus = directory.path().join("events.jsonl");
+    let cell = Cell::start(directory.path()); // without a bus: they are kept
+    let operator = Operator(directory.path());
+    cell.tenant("acme").create_customer("华为").await;
+    assert_eq!(cell.terminate(), Some(0));
+    let file = directory.path().join("crm_cell/tenants/acme.db");
+    let connection = rusqlite::Connection::open(&file).expect("opened");
+    connection.execute("update outbox set state = 'pending'", []).expect("to be delivered");
+    drop(connection);
+    operator.ok(&["tenants", "read-only", "acme"]);
+    let target = format!("file:{}", bus.display());
+
+    let cell = Cell::spawn(Cell::command(directory.path()).env("EVENT_BUS_URL", target));
+
+    eventually("it is delivered", async || fs::read_to_string(&bus).is_ok_and(|text| !text.is_empty())).await;
+    eventually("that is kept", async || operator.ok(&["tenants", "show", "acme"])["undelivered"] == 0).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await; // the next try would be after a second
+    assert_eq!(fs::read_to_string(&bus).expect("events").lines().count(), 1);
+    assert_eq!(cell.terminate(), Some(0));
+}
+
+#[tokio::test]
 async fn a_deleted_tenant_is_gone_for_everybody_until_it_is_brought_back_as_it_was() {
     let directory = tempfile::tempdir().expect("a directory");
     let cell = Cell::start(directory.path());
@@ -233,10 +257,10 @@ async fn operators_make_tenants_that_requests_may_not_make_many_at_a_time_and_ag
     let operator = Operator(directory.path());
     let ids: String = (0..50).map(|number| format!("t{number:02}\n")).collect();
     fs::write(directory.path().join("ids"), &ids).expect("written");
-    operator.ok(&["tenants", "create", "--file", "ids"]); // before there is a cell
+    operator.ok(&["tenants", "create", "--ids", "ids"]); // before there is a cell
     let cell = Cell::spawn(Cell::command(directory.path()).env("CRM_TENANT_PROVISION", "explicit"));
 
-    let again = operator.ok(&["tenants", "create", "--file", "ids", "one-more"]);
+    let again = operator.ok(&["tenants", "create", "--ids", "ids", "one-more"]);
 
     let changed: Vec<_> =
         again.as_array().expect("a list").iter().filter(|made| made["changed"] == true).collect();
