@@ -240,6 +240,7 @@ impl App {
         admin.stop().await;
         relay.stop().await;
         let still_open = state.tenants.close(CLOSE_LIMIT).await;
+        state.tenants.save_roll().await;
         served.context("serving")?;
         if still_open > 0 {
             bail!(
