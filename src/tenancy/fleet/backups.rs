@@ -276,7 +276,7 @@ impl Tenants {
                     let name = entry.file_name().to_string_lossy().into_owned();
                     let is_of_it =
                         |word| name.strip_prefix(&file).is_some_and(|rest: &str| rest.starts_with(word));
-                    if part == "backups" && entry.path().join(&file).try_exists()? {
+                    if part == "backups" && entry.path().join(&file).is_file() {
                         left.push(format!("{part}/{name}/{file}"));
                     } else if is_of_it(".before-migration-") || is_of_it(".replaced-") {
                         left.push(format!("{part}/{name}"));
