@@ -20,7 +20,7 @@ pub(super) fn move_new(from: &Path, to: &Path) -> io::Result<()> {
 /// A crash in between leaves both names; an unfinished tenant's first one is removed at the next start.
 fn link_and_remove(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
-    fs::remove_file(from)
+    remove_if_there(from).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 /// Writes a file of this content, for this user alone, where there is none.

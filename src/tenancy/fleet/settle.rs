@@ -22,6 +22,11 @@ impl Trash {
         let (file, incoming) = (root.tenant_file(tenant), root.incoming_file(tenant));
         let doing = |kind: Kind| self.doing(tenant, kind.doing());
         if doing(Kind::Replaced).try_exists()? {
+            if root.unfinished_file(tenant).try_exists()? {
+                // The new file has not left the place where it was made.
+                fs::remove_dir(doing(Kind::Replaced))?;
+                return Ok(false);
+            }
             if incoming.try_exists()? {
                 self.replace(tenant, &file, &incoming, now)?;
             } else {
@@ -65,8 +70,8 @@ impl Trash {
                 (tenant, settled)
             } else if let Some((tenant, file)) = of(Kind::Replaced.doing()) {
                 let place = tenants.join(file);
-                let settled = if place.try_exists()? {
-                    // The new one is in place, or the old one never left it.
+                let settled = if place.try_exists()? || !path.join(file).try_exists()? {
+                    // The new one is in place, or the old one never left it, or there was none.
                     self.finish_replace(&path, &tenant, now)
                 } else if incoming.join(file).try_exists()? {
                     Ok(()) // the promotion goes on

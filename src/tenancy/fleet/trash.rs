@@ -5,7 +5,6 @@
 //! that of an operation that has not ended: the next start finishes it, or undoes it if it had not really begun.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -219,25 +218,13 @@ impl Trash {
         new: &Path,
         now: Timestamp,
     ) -> io::Result<()> {
-        let (file, incoming) = (root.tenant_file(tenant), root.incoming_file(tenant));
+        let incoming = root.incoming_file(tenant);
+        // Whatever breaks this off, it says that what lies in `incoming/` is a restore's, and no operator's.
+        make_directory(&self.doing(tenant, Kind::Replaced.doing()))?;
         move_new(new, &incoming)?;
-        let place = || {
-            sync_directory_of(&incoming)?;
-            failpoint!("restore.committed", |error| error);
-            self.replace(tenant, &file, &incoming, now)
-        };
-        let Err(error) = place() else { return Ok(()) };
-        tracing::warn!(tenant_id = %tenant, error = &error as &dyn Error, "a restore failed: once more");
-        if self.doing(tenant, Kind::Replaced.doing()).try_exists()? {
-            return Err(error); // begun: to be finished
-        }
-        if !incoming.try_exists()? || place().is_ok() {
-            return Ok(());
-        }
-        if !self.doing(tenant, Kind::Replaced.doing()).try_exists()? {
-            remove_if_there(&incoming)?; // not begun: it does not take place
-        }
-        Err(error)
+        sync_directory_of(&incoming)?;
+        failpoint!("restore.committed", |error| error);
+        self.replace(tenant, &root.tenant_file(tenant), &incoming, now)
     }
 
     /// Moves a file, and all that lies beside it, out of the way of `new`, and gives that its name. The old one is kept.
