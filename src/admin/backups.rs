@@ -69,8 +69,8 @@ pub(super) async fn copy(
             Some(named) => named,
             None => desk.tenants.behind_copies().await.map_err(FleetError::from)?,
         };
-        let (of, mut failed) = (tenants.len(), 0);
-        for (before, tenant) in tenants.into_iter().enumerate() {
+        let of = tenants.len();
+        let copy_one = async |tenant| {
             let copied = desk.tenants.copy(&tenant).await;
             let error = match copied {
                 Ok(Some(_)) => None,
@@ -78,9 +78,9 @@ pub(super) async fn copy(
                 Err(CopyError::LowSpace(low)) => return Err(FleetError::from(low).into()),
                 Err(error) => Some(Refusal::internal(&error).message().to_owned()),
             };
-            failed += usize::from(error.is_some());
-            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error }));
-        }
+            Ok((error.is_none(), json!({ "error": error })))
+        };
+        let failed = steps.each(tenants, copy_one).await?;
         Ok(json!({ "copied": of - failed, "failed": failed }))
     });
     Ok(())

@@ -12,7 +12,7 @@ use super::desk::{self, Desk, body, query};
 use super::error::{Answer, Refusal};
 use super::stream;
 use crate::domain::TenantId;
-use crate::tenancy::FleetError;
+use crate::tenancy::{Finding, FleetError};
 
 /// Most entries of the log that are shown at once.
 const ENTRIES: usize = 1000;
@@ -35,13 +35,12 @@ pub(super) async fn check(
     stream::answer(response, move |steps| async move {
         let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
         tenants.sort();
-        let (of, mut unsound) = (tenants.len(), 0);
-        for (before, tenant) in tenants.into_iter().enumerate() {
-            let finding = desk.tenants.check(&tenant).await;
-            unsound += usize::from(!finding.problems.is_empty());
-            let (problems, unchecked) = (finding.problems, finding.unchecked);
-            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "problems": problems, "unchecked": unchecked }));
-        }
+        let of = tenants.len();
+        let check_one = async |tenant| {
+            let Finding { problems, unchecked, .. } = desk.tenants.check(&tenant).await;
+            Ok((problems.is_empty(), json!({ "problems": problems, "unchecked": unchecked })))
+        };
+        let unsound = steps.each(tenants, check_one).await?;
         Ok(json!({ "checked": of, "unsound": unsound }))
     });
     Ok(())
@@ -58,16 +57,16 @@ pub(super) async fn drill(
     stream::answer(response, move |steps| async move {
         let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
         tenants.sort();
-        let (of, mut failed) = (tenants.len(), 0);
-        for (before, tenant) in tenants.into_iter().enumerate() {
+        let of = tenants.len();
+        let drill_one = async |tenant| {
             let error = match desk.tenants.drill(&tenant).await {
                 Ok(true) => None,
                 Ok(false) => Some("it does not exist, or is written to all the time".to_owned()),
                 Err(error) => Some(Refusal::internal(&error).message().to_owned()),
             };
-            failed += usize::from(error.is_some());
-            steps.tell(&json!({ "tenant": tenant, "done": before + 1, "of": of, "error": error }));
-        }
+            Ok((error.is_none(), json!({ "error": error })))
+        };
+        let failed = steps.each(tenants, drill_one).await?;
         Ok(json!({ "drilled": of - failed, "failed": failed }))
     });
     Ok(())

@@ -10,10 +10,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::Refusal;
+use crate::domain::TenantId;
 
 /// Says how far the work is.
 #[derive(Debug, Clone)]
 pub(super) struct Steps(mpsc::UnboundedSender<Value>);
+
+/// What is told of one tenant of many.
+#[derive(Serialize)]
+struct OneDone<T> {
+    tenant: TenantId,
+    /// How many are done, this one included.
+    done: usize,
+    of: usize,
+    #[serde(flatten)]
+    found: T,
+}
 
 impl Steps {
     pub(super) fn tell<T: Serialize>(&self, step: &T) {
@@ -21,6 +33,26 @@ impl Steps {
             // Whoever listened may be gone.
             let _gone = self.0.send(json!({ "step": step }));
         }
+    }
+
+    /// Does `work` to each tenant in turn, with a step for each. `work` says whether all is well, and what else the step tells.
+    /// Returns on how many it was not.
+    pub(super) async fn each<W, T>(
+        &self,
+        tenants: Vec<TenantId>,
+        mut work: impl FnMut(TenantId) -> W,
+    ) -> Result<usize, Refusal>
+    where
+        W: Future<Output = Result<(bool, T), Refusal>>,
+        T: Serialize,
+    {
+        let (of, mut failed) = (tenants.len(), 0);
+        for (before, tenant) in tenants.into_iter().enumerate() {
+            let (is_well, found) = work(tenant.clone()).await?;
+            failed += usize::from(!is_well);
+            self.tell(&OneDone { tenant, done: before + 1, of, found });
+        }
+        Ok(failed)
     }
 
     /// What `work` comes to, unless whoever listens goes away first.
