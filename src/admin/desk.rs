@@ -14,7 +14,7 @@ use super::error::{Answer, Refusal};
 use crate::domain::{Clock, TenantId};
 use crate::http::State;
 use crate::identity::{Credentials, Role, SourceKind};
-use crate::tenancy::{LogEntry, Tenants};
+use crate::tenancy::{Deed, Tenants};
 
 /// Longest body of an operator's request.
 const BODY_MAX: usize = 4 << 20;
@@ -151,8 +151,7 @@ impl Desk {
         Refusal: From<E>,
         F: Future<Output = Result<T, E>>,
     {
-        let entry = LogEntry {
-            seq: 0,
+        let deed = Deed {
             at: self.clock.now(),
             operator: operator.to_owned(),
             via: self.via.as_str().to_owned(),
@@ -160,16 +159,15 @@ impl Desk {
             tenant: tenant.cloned(),
             detail,
             outcome: "begun".to_owned(),
-            previous: String::new(),
         };
-        let begun = self.tenants.log(entry.clone()).await?;
+        let begun = self.tenants.log(deed.clone()).await?;
         let done = work.await.map_err(Refusal::from);
         let outcome = match &done {
             Ok(_) => "done".to_owned(),
             Err(refusal) => format!("failed: {}", refusal.message()),
         };
         let detail = serde_json::json!({ "of": begun });
-        let ended = LogEntry { at: self.clock.now(), detail, outcome, ..entry };
+        let ended = Deed { at: self.clock.now(), detail, outcome, ..deed };
         if let Err(error) = self.tenants.log(ended).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

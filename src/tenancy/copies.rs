@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep};
 
 use super::engine::{Connection, Read, Role};
 use super::error::{StoreError, Unavailable};
-use super::files::{remove_if_there, sync_directory_of, write_new};
-use super::fleet::{LowSpace, blocking};
+use super::files::{blocking, make_anew, remove_if_there, sync_directory_of};
+use super::fleet::LowSpace;
 use super::location::side_file;
 use super::map::{OpenError, Tenants};
 use super::open::{Opener, check_content};
@@ -132,11 +132,7 @@ impl Tenants {
         let Some(db) = self.inspect(tenant).await? else { return Ok(None) };
         let as_of = {
             let to = to.to_owned();
-            blocking(move || {
-                remove_if_there(&to)?;
-                write_new(&to, b"")?.metadata()?.modified()
-            })
-            .await?
+            blocking(move || make_anew(&to)?.metadata()?.modified()).await?
         };
         failpoint!("copy.begun", |error: io::Error| CopyError::Write(error));
         let head = db.read(async move |read: &mut Read| journal_head(read).await).await?;
@@ -178,8 +174,7 @@ impl Tenants {
     /// No file can be made in the data root.
     pub fn file_time(&self) -> io::Result<SystemTime> {
         let path = self.opener().root.clock_file();
-        remove_if_there(&path)?;
-        let now = write_new(&path, b"")?.metadata()?.modified();
+        let now = make_anew(&path)?.metadata()?.modified();
         fs::remove_file(&path)?;
         now
     }
@@ -269,16 +264,9 @@ async fn check(copy: &mut Connection, tenant: &TenantId) -> Result<Content, Copy
 pub(super) async fn count_rows(
     connection: &mut SqliteConnection,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
-    let names: Vec<String> = sqlx::query_scalar(
-        "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' \
-         and name <> '_sqlx_migrations'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
     let mut rows = BTreeMap::new();
-    for name in names {
-        // A name from the schema of a checked file, quoted as SQL asks for.
-        let count = format!("select count(*) from \"{}\"", name.replace('"', "\"\""));
+    for name in schema::table_names(connection).await? {
+        let count = format!("select count(*) from {}", schema::quoted(&name));
         let count = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
         rows.insert(name, count);
     }

@@ -44,6 +44,19 @@ pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Makes an empty file, for this user alone, in place of one that may be there.
+pub(super) fn make_anew(path: &Path) -> io::Result<File> {
+    remove_if_there(path)?;
+    write_new(path, b"")
+}
+
+/// Runs what waits for the disk where it holds up nobody.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
 /// Makes a directory where there is none, and those above it, for this user alone; their names are durable.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {

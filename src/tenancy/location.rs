@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::domain::TenantId;
+use crate::domain::{TenantId, Timestamp};
 
 const SUFFIX: &str = ".db";
 
@@ -53,6 +53,17 @@ pub fn tenant_of(file_name: &str) -> Option<TenantId> {
     }
     let tenant = id.parse().ok()?;
     (self::file_name(&tenant) == file_name).then_some(tenant)
+}
+
+/// A moment as a part of a name: without colons, which not every file system takes.
+pub(super) fn time_in_name(at: Timestamp) -> String {
+    at.to_string().replace(':', "-")
+}
+
+/// The moment that a part of a name says; `None` for what [`time_in_name`] does not make.
+pub(super) fn time_of_name(part: &str) -> Option<Timestamp> {
+    let (date, time) = part.split_once('T')?;
+    Timestamp::parse_rfc3339(&format!("{date}T{}", time.replace('-', ":")))
 }
 
 /// The path of a tenant's file in a directory of such files.

@@ -49,8 +49,8 @@ pub use self::engine::{
 pub use self::error::{Outcome, Quarantine, Reason, StoreError, Unavailable};
 pub use self::event_work::{Backlog, EventWork};
 pub use self::fleet::{
-    BackedUp, Backup, BackupOrder, BackupStep, Condition, Difference, Discarded, DrillError, Entry, Failure,
-    Finding, FleetError, Frozen, Kind, Listed, LogEntry, LogError, LowSpace, Manifest, NotFrozen,
+    BackedUp, Backup, BackupOrder, BackupStep, Condition, Deed, Difference, Discarded, DrillError, Entry,
+    Failure, Finding, FleetError, Frozen, Kind, Listed, LogEntry, LogError, LowSpace, Manifest, NotFrozen,
     OperatorLog, Outcome as FleetOutcome, Purged, Remark, Restored, Roster, RosterQuery, Severity, Shown,
     Source, Upkeep, Verified,
 };

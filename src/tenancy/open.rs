@@ -14,7 +14,7 @@ use super::engine::{
     quarantined,
 };
 use super::error::{Quarantine, Reason, Unavailable};
-use super::files::{move_new, remove_if_there, sync_directory_of, write_new};
+use super::files::{blocking, move_new, remove_if_there, sync_directory_of, write_new};
 use super::fleet::Trash;
 use super::location::{self, side_file};
 use super::meta::Meta;
@@ -96,7 +96,7 @@ impl Opener {
             failpoint!("create.begin", sqlx::Error::Io);
             let content = self.template.named(tenant, now).await?;
             failpoint!("create.named", sqlx::Error::Io);
-            blocking(move || publish(&content, &path)).await
+            blocking(move || publish(&content, &path)).await.map_err(sqlx::Error::Io)
         };
         made.await.map_err(|error: sqlx::Error| {
             tracing::error!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "creating a tenant failed");
@@ -193,7 +193,7 @@ impl Opener {
             Unavailable::not_written(Reason::CannotOpen(Arc::new(error)))
         };
         failpoint!("migrate.begin", |_| Unavailable::not_written(Reason::Io));
-        blocking(move || remove_if_there(&target)).await.map_err(failed)?;
+        blocking(move || remove_if_there(&target)).await.map_err(|error| failed(error.into()))?;
         schema::copy(path, &restore_point).await.map_err(failed)?;
         failpoint!("migrate.copied", |_| Unavailable::not_written(Reason::Io));
         schema::migrate(path).await.map_err(|error| {
@@ -305,11 +305,6 @@ fn publish(content: &[u8], path: &Path) -> io::Result<()> {
     sync_directory_of(path)?;
     failpoint!("create.durable", |error| error);
     Ok(())
-}
-
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), sqlx::Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(sqlx::Error::Io)
 }
 
 #[cfg(test)]

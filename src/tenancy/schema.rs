@@ -135,6 +135,18 @@ pub(super) async fn add_views(path: &Path) -> Result<(), sqlx::Error> {
     change_views(path, Some(VIEWS)).await
 }
 
+/// The names of a file's tables, those of SQLite and of sqlx aside.
+pub(super) async fn table_names(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+    let names = "select name from sqlite_schema where type = 'table' \
+        and name not like 'sqlite\\_%' escape '\\' and name <> '_sqlx_migrations'";
+    sqlx::query_scalar(names).fetch_all(connection).await
+}
+
+/// A name as SQL takes it, whatever characters it has.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Takes the views for other tools off a file that is to be served.
 pub(super) async fn remove_views(path: &Path) -> Result<(), sqlx::Error> {
     change_views(path, None).await
@@ -153,7 +165,7 @@ async fn change_views(path: &Path, new: Option<&'static str>) -> Result<(), sqlx
         let old: Vec<String> = sqlx::query_scalar(old).fetch_all(&mut connection).await?;
         let mut change = connection.begin().await?;
         for name in old {
-            let drop = format!("drop view \"{}\"", name.replace('"', "\"\""));
+            let drop = format!("drop view {}", quoted(&name));
             sqlx::query(AssertSqlSafe(drop)).execute(&mut *change).await?;
         }
         if let Some(new) = new {

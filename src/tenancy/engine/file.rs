@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::{Condition, Connection, Counters, Role, Shared, fault};
 use crate::tenancy::error::{Quarantine, Reason, Unavailable};
-use crate::tenancy::files::{move_new, sync_directory_of};
-use crate::tenancy::location::side_file;
+use crate::tenancy::files::{blocking, move_new, sync_directory_of};
+use crate::tenancy::location::{side_file, time_in_name};
 
 /// Where a tenant's file is and which file it was when it was opened.
 #[derive(Debug, Clone)]
@@ -103,14 +103,12 @@ impl OpenFile {
         }
         let (file, trash, now) = (self.path.clone(), shared.trash.clone(), shared.clock.now());
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // No colon: not every file system takes one.
-        let name = format!("{name}.replaced-{now}").replace(':', "-");
-        let target = trash.join(name);
+        let target = trash.join(format!("{name}.replaced-{}", time_in_name(now)));
         let moved = {
             let target = target.clone();
-            tokio::task::spawn_blocking(move || move_side_files(&file, &target)).await
+            blocking(move || move_side_files(&file, &target)).await
         };
-        match moved.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        match moved {
             Ok(()) => tracing::error!(
                 to = %side_file(&target, "-wal").display(),
                 "the file was replaced: the WAL of the old one is in the trash"

@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::FleetError;
-use super::life::blocking;
 use super::restore::moment;
 use super::retention::{Held, expendable};
 use crate::domain::{TenantId, Timestamp};
 use crate::telemetry;
 use crate::tenancy::copies::Content;
-use crate::tenancy::files::{make_directory, remove_if_there, sync_directory_of, write_new};
-use crate::tenancy::location::file_name;
+use crate::tenancy::files::{blocking, make_directory, remove_if_there, sync_directory_of, write_new};
+use crate::tenancy::location::{file_name, time_in_name};
 use crate::tenancy::map::Tenants;
 
 const MANIFEST: &str = "manifest.json";
@@ -299,9 +298,7 @@ struct UnfinishedSet {
 impl UnfinishedSet {
     fn make(directory: &Path, made_at: Timestamp) -> io::Result<Self> {
         make_directory(directory)?;
-        // No colon: not every file system takes one.
-        let name = format!("{made_at}{UNFINISHED}").replace(':', "-");
-        let path = directory.join(name);
+        let path = directory.join(time_in_name(made_at) + UNFINISHED);
         fs::create_dir(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::other("another backup has just begun: try again"),
             _ => error,

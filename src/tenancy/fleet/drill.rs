@@ -14,11 +14,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::sleep;
 
 use super::error::FleetError;
-use super::life::blocking;
 use crate::domain::{Scope, TenantId, Timestamp};
 use crate::tenancy::engine::{LongRead, Read};
 use crate::tenancy::error::StoreError;
-use crate::tenancy::files::{remove_if_there, write_new};
+use crate::tenancy::files::{blocking, make_anew, remove_if_there};
 use crate::tenancy::map::Tenants;
 use crate::tenancy::schema;
 
@@ -75,11 +74,7 @@ impl Tenants {
         let (copy, scratch) = (opener.root.copy_file(tenant), opener.root.unfinished_drill());
         {
             let scratch = scratch.clone();
-            let made = blocking(move || {
-                remove_if_there(&scratch)?;
-                write_new(&scratch, b"").map(drop)
-            });
-            made.await.map_err(FleetError::from)?;
+            blocking(move || make_anew(&scratch)).await.map_err(FleetError::from)?;
         }
         let restored = async {
             schema::copy_resting(&copy, &scratch).await?;
@@ -120,15 +115,16 @@ type Digested = (i64, BTreeMap<String, Vec<u8>>);
 async fn digest(connection: &mut SqliteConnection) -> Result<Digested, sqlx::Error> {
     let head = sqlx::query_scalar("select coalesce(max(seq), 0) from journal");
     let head = head.fetch_one(&mut *connection).await?;
-    let columns = "select schema.name, group_concat('quote(\"' || info.name || '\")', ' || '','' || ') \
-        from sqlite_schema schema, pragma_table_info(schema.name) info \
-        where schema.type = 'table' and schema.name not like 'sqlite\\_%' escape '\\' \
-        and schema.name <> '_sqlx_migrations' group by schema.name";
-    let tables: Vec<(String, String)> = sqlx::query_as(columns).fetch_all(&mut *connection).await?;
+    let mut tables = schema::table_names(connection).await?;
+    tables.retain(|table| !VOLATILE.contains(&table.as_str()));
     let mut digests = BTreeMap::new();
-    for (table, row) in tables.into_iter().filter(|(table, _)| !VOLATILE.contains(&table.as_str())) {
-        // Names from the schema of a checked file. In the order of the table itself, which a copy keeps.
-        let sql = format!("select {row} from \"{table}\" not indexed");
+    for table in tables {
+        let columns = sqlx::query_scalar("select name from pragma_table_info(?1)").bind(&table);
+        let columns: Vec<String> = columns.fetch_all(&mut *connection).await?;
+        let columns: Vec<_> = columns.iter().map(|name| format!("quote({})", schema::quoted(name))).collect();
+        // In the order of the table itself, which a copy keeps.
+        let (row, from) = (columns.join(" || ',' || "), schema::quoted(&table));
+        let sql = format!("select {row} from {from} not indexed");
         let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *connection);
         let mut hash = Sha256::new();
         while let Some(row) = rows.try_next().await? {

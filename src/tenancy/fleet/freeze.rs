@@ -12,9 +12,9 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::life::blocking;
 use crate::domain::{TenantId, Timestamp};
 use crate::tenancy::engine::file_identity;
+use crate::tenancy::files::blocking;
 use crate::tenancy::map::Tenants;
 use crate::tenancy::schema;
 

@@ -14,6 +14,7 @@ use super::freeze::Pass;
 use super::trash::{About, Discarded, Trash};
 use crate::domain::{TenantId, Timestamp};
 use crate::tenancy::event_work::Backlog;
+use crate::tenancy::files::blocking;
 use crate::tenancy::map::{Fence, OpenError, Tenants};
 use crate::tenancy::meta::{Meta, State};
 use crate::tenancy::root::DataRoot;
@@ -340,11 +341,4 @@ impl Tenants {
             }
         }
     }
-}
-
-/// Runs what waits for the disk where it holds up nobody.
-pub(in crate::tenancy) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::{TenantId, Timestamp};
+use crate::tenancy::files::blocking;
 use crate::tenancy::map::Tenants;
 
 /// What the first entry has as the hash of the one before.
@@ -28,9 +29,7 @@ const LINE: u64 = 64 * 1024;
 /// What an operator did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LogEntry {
-    /// Its number, from 1.
-    pub seq: u64,
+pub struct Deed {
     /// When.
     pub at: Timestamp,
     /// Who, as they say.
@@ -43,8 +42,19 @@ pub struct LogEntry {
     pub tenant: Option<TenantId>,
     /// What else was said.
     pub detail: Value,
-    /// `begun`, `done`, or `failed`.
+    /// `begun`, `done`, or `failed` and why.
     pub outcome: String,
+}
+
+/// A deed in its place in the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogEntry {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// What was done.
+    #[serde(flatten)]
+    pub deed: Deed,
     /// The hash of the entry before.
     pub previous: String,
 }
@@ -145,20 +155,19 @@ impl OperatorLog {
         Ok(Self { path, end: Mutex::new(End { file, seq, hash }) })
     }
 
-    /// Adds an entry, durably; its number, `previous` and what follows from them are set here. Waits for the disk.
+    /// Adds an entry, durably, and says its number. Waits for the disk.
     ///
     /// # Errors
     /// The file cannot be written. Then the operation must not take place.
-    pub fn add(&self, mut entry: LogEntry) -> Result<u64, LogError> {
-        let detail = entry.detail.to_string();
+    pub fn add(&self, mut deed: Deed) -> Result<u64, LogError> {
+        let detail = deed.detail.to_string();
         if detail.len() > DETAIL {
             let sha256 = hex::encode(Sha256::digest(&detail));
-            entry.detail = serde_json::json!({ "leftOut": { "bytes": detail.len(), "sha256": sha256 } });
+            deed.detail = serde_json::json!({ "leftOut": { "bytes": detail.len(), "sha256": sha256 } });
         }
-        entry.outcome = entry.outcome.chars().take(OUTCOME).collect();
+        deed.outcome = deed.outcome.chars().take(OUTCOME).collect();
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        entry.seq = end.seq + 1;
-        entry.previous.clone_from(&end.hash);
+        let entry = LogEntry { seq: end.seq + 1, deed, previous: end.hash.clone() };
         let raw = serde_json::value::to_raw_value(&entry).map_err(io::Error::from)?;
         let hash = hash_of(&raw);
         let line = Line { hash: hash.as_str().into(), entry: &raw };
@@ -172,15 +181,16 @@ impl OperatorLog {
             return Err(error.into());
         }
         (end.seq, end.hash) = (entry.seq, hash);
+        let deed = &entry.deed;
         tracing::info!(
             target: "crm_cell::operator",
             seq = entry.seq,
             hash = end.hash,
-            operator = entry.operator,
-            via = entry.via,
-            action = entry.action,
-            tenant_id = entry.tenant.as_ref().map(TenantId::as_str),
-            outcome = entry.outcome,
+            operator = deed.operator,
+            via = deed.via,
+            action = deed.action,
+            tenant_id = deed.tenant.as_ref().map(TenantId::as_str),
+            outcome = deed.outcome,
             "operator"
         );
         Ok(entry.seq)
@@ -205,7 +215,7 @@ impl OperatorLog {
             let line: Line<'_> = serde_json::from_slice(line).ok()?;
             serde_json::from_str::<LogEntry>(line.entry.get()).ok()
         });
-        let of = entries.filter(|entry| tenant.is_none() || entry.tenant.as_ref() == tenant);
+        let of = entries.filter(|entry| tenant.is_none() || entry.deed.tenant.as_ref() == tenant);
         Ok(of.take(limit).collect())
     }
 }
@@ -215,9 +225,9 @@ impl Tenants {
     ///
     /// # Errors
     /// It cannot be written. Then what it says must not take place.
-    pub async fn log(&self, entry: LogEntry) -> Result<u64, LogError> {
+    pub async fn log(&self, deed: Deed) -> Result<u64, LogError> {
         let log = self.log.clone();
-        in_background(move || log.add(entry)).await
+        blocking(move || Ok(log.add(deed))).await?
     }
 
     /// The last entries of the operators' log, the newest first; of this tenant, if one is named.
@@ -226,7 +236,7 @@ impl Tenants {
     /// It cannot be read.
     pub async fn logged(&self, tenant: Option<TenantId>, limit: usize) -> Result<Vec<LogEntry>, LogError> {
         let log = self.log.clone();
-        in_background(move || log.last(tenant.as_ref(), limit)).await
+        blocking(move || Ok(log.last(tenant.as_ref(), limit))).await?
     }
 
     /// Follows the chain of the operators' log. With `head`, one of the entries must have this hash.
@@ -235,15 +245,8 @@ impl Tenants {
     /// See [`LogError`].
     pub async fn verify_log(&self, head: Option<String>) -> Result<Verified, LogError> {
         let log = self.log.clone();
-        in_background(move || log.verify(head.as_deref())).await
+        blocking(move || Ok(log.verify(head.as_deref()))).await?
     }
-}
-
-async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
-) -> Result<T, LogError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic).into()))
 }
 
 fn verify(path: &Path, head: Option<&str>) -> Result<Verified, LogError> {
@@ -274,9 +277,8 @@ fn hash_of(entry: &RawValue) -> String {
 mod tests {
     use super::*;
 
-    fn entry(action: &str) -> LogEntry {
-        LogEntry {
-            seq: 0,
+    fn deed(action: &str) -> Deed {
+        Deed {
             at: Timestamp::from_millis(0),
             operator: "zhang".to_owned(),
             via: "socket".to_owned(),
@@ -284,14 +286,13 @@ mod tests {
             tenant: None,
             detail: Value::Null,
             outcome: "done".to_owned(),
-            previous: String::new(),
         }
     }
 
     fn log_of(path: &Path, actions: &[&str]) -> OperatorLog {
         let log = OperatorLog::open(path.to_owned()).expect("opened");
         for action in actions {
-            log.add(entry(action)).expect("added");
+            log.add(deed(action)).expect("added");
         }
         log
     }
@@ -309,7 +310,7 @@ mod tests {
         let verified = log.verify(None).expect("whole");
         assert_eq!(verified.entries, 3);
         let last = log.last(None, 2).expect("read");
-        assert_eq!(last.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+        assert_eq!(last.iter().map(|entry| entry.deed.action.as_str()).collect::<Vec<_>>(), ["c", "b"]);
     }
 
     #[test]
@@ -318,7 +319,7 @@ mod tests {
         let path = directory.path().join("operators.jsonl");
         let log = log_of(&path, &["a"]);
         let detail = serde_json::json!({ "tenants": vec!["a-tenant"; 100_000] });
-        log.add(LogEntry { detail, outcome: "x".repeat(100_000), ..entry("b") }).expect("added");
+        log.add(Deed { detail, outcome: "x".repeat(100_000), ..deed("b") }).expect("added");
         assert!(fs::metadata(&path).expect("there").len() < 2 * LINE);
         assert_eq!(log_of(&path, &["c"]).verify(None).expect("whole").entries, 3);
 

@@ -14,8 +14,8 @@ use rustix::fs::{Access, Timespec, Timestamps, UTIME_NOW, access, futimens};
 
 use crate::domain::TenantId;
 use crate::tenancy::copies::Content;
-use crate::tenancy::files::{remove_if_there, sync_directory_of, write_new};
-use crate::tenancy::location::{SIDE_FILES, side_file, tenant_of};
+use crate::tenancy::files::{make_anew, sync_directory_of};
+use crate::tenancy::location::{SIDE_FILES, side_file, tenant_of, time_in_name};
 use crate::tenancy::open::Opener;
 use crate::tenancy::schema;
 
@@ -93,8 +93,7 @@ impl Opener {
         }
         // Made anew beside: the operator's file may have other names, and is not changed while anything can go wrong.
         let made = self.root.unfinished_file(tenant);
-        remove_if_there(&made)?;
-        write_new(&made, b"")?;
+        make_anew(&made)?;
         schema::copy_resting(&new, &made).await.context("reading it")?;
         let content = self.check_copy(tenant, &made).await?;
         schema::remove_views(&made).await.context("taking the views for other tools off")?;
@@ -110,7 +109,7 @@ impl Opener {
     /// have gone on.
     fn set_aside(&self, tenant: &TenantId) -> io::Result<()> {
         let new = self.root.incoming_file(tenant);
-        let refused = format!(".refused-{}", self.shared.clock.now()).replace(':', "-");
+        let refused = format!(".refused-{}", time_in_name(self.shared.clock.now()));
         for suffix in [""].into_iter().chain(SIDE_FILES) {
             let file = side_file(&new, suffix);
             match fs::rename(&file, side_file(&file, &refused)) {

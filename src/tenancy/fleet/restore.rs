@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::backups::Entry;
 use super::error::FleetError;
-use super::life::{Outcome, blocking};
+use super::life::Outcome;
 use super::promotion::make_ready;
 use super::trash::Kind;
 use crate::domain::{Scope, TenantId, Timestamp};
@@ -19,7 +19,7 @@ use crate::telemetry;
 use crate::tenancy::copies::{Content, CopyError, count_rows};
 use crate::tenancy::engine::{LongRead, Read};
 use crate::tenancy::error::StoreError;
-use crate::tenancy::files::{move_new, remove_if_there, sync_directory_of, write_new};
+use crate::tenancy::files::{blocking, make_anew, move_new, remove_if_there, sync_directory_of};
 use crate::tenancy::location::{SIDE_FILES, side_file};
 use crate::tenancy::map::Tenants;
 use crate::tenancy::meta::{Meta, State};
@@ -250,11 +250,7 @@ impl Tenants {
         let (file, from, as_of, entry) = self.find_source(of, source).await?;
         {
             let path = path.clone();
-            blocking(move || {
-                remove_if_there(&path)?;
-                write_new(&path, b"").map(drop)
-            })
-            .await?;
+            blocking(move || make_anew(&path)).await?;
         }
         let made = self.make(of, &file, entry.as_ref(), &path).await;
         match made {

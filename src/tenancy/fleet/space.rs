@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use rustix::fs::statvfs;
 use tokio::time::sleep;
 
-use super::life::blocking;
+use crate::tenancy::files::blocking;
 use crate::tenancy::map::Tenants;
 
 /// How often the disk is looked at.

@@ -12,8 +12,8 @@ use rustix::fs::{statfs, statvfs};
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::life::blocking;
 use crate::domain::Timestamp;
+use crate::tenancy::files::blocking;
 use crate::tenancy::location::{SIDE_FILES, tenant_of};
 use crate::tenancy::map::Tenants;
 use crate::tenancy::root::{DataRoot, UNFINISHED};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{TenantId, Timestamp};
 use crate::tenancy::files::{make_directory, move_new, remove_if_there, sync_directory_of, write_new};
-use crate::tenancy::location::{SIDE_FILES, file_name, side_file, tenant_of};
+use crate::tenancy::location::{SIDE_FILES, file_name, side_file, tenant_of, time_in_name, time_of_name};
 use crate::tenancy::root::DataRoot;
 
 /// In a deleted tenant's directory: who deleted it and why.
@@ -324,9 +324,8 @@ impl Trash {
 
     /// Gives a directory that is filled the name that it keeps.
     fn finish(&self, doing: &Path, tenant: &TenantId, kind: Kind, now: Timestamp) -> io::Result<PathBuf> {
-        // No colon: not every file system takes one.
-        let done = format!("{}{}{now}", file_name(tenant), kind.word()).replace(':', "-");
-        let done = self.directory.join(done);
+        let name = format!("{}{}{}", file_name(tenant), kind.word(), time_in_name(now));
+        let done = self.directory.join(name);
         fs::rename(doing, &done)?;
         sync_directory_of(&done)?;
         Ok(done)
@@ -376,9 +375,7 @@ fn finished(directory: &Path) -> io::Result<Vec<(Kind, TenantId, Timestamp, Path
 fn parse(name: &str) -> Option<(Kind, TenantId, Timestamp)> {
     [Kind::Deleted, Kind::Replaced].into_iter().find_map(|kind| {
         let (file, time) = name.rsplit_once(kind.word())?;
-        let (date, time) = time.split_once('T')?;
-        let at = Timestamp::parse_rfc3339(&format!("{date}T{}", time.replace('-', ":")))?;
-        Some((kind, tenant_of(file)?, at))
+        Some((kind, tenant_of(file)?, time_of_name(time)?))
     })
 }
 

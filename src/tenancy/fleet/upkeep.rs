@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::log::LogEntry;
+use super::log::Deed;
 use super::{check, drill, space};
 use crate::config::Backup;
 use crate::tenancy::copies;
@@ -59,8 +59,7 @@ async fn empty_trash(tenants: Arc<Tenants>, keep: Duration) {
         match tenants.purge_expired(keep).await {
             Ok(purged) => {
                 for purged in purged {
-                    let entry = LogEntry {
-                        seq: 0,
+                    let deed = Deed {
                         at: now,
                         operator: "cell".to_owned(),
                         via: "cell".to_owned(),
@@ -68,9 +67,8 @@ async fn empty_trash(tenants: Arc<Tenants>, keep: Duration) {
                         tenant: Some(purged.tenant),
                         detail: json!({ "removed": purged.removed }),
                         outcome: "done".to_owned(),
-                        previous: String::new(),
                     };
-                    if let Err(error) = tenants.log(entry).await {
+                    if let Err(error) = tenants.log(deed).await {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
                             "the operators' log cannot be written"
