@@ -165,7 +165,7 @@ impl App {
             cell: Some(state.clone()),
             via: Via::Socket,
         };
-        let admin = AdminServer::start(operators, &data_root, admin.address).await?;
+        let admin = take_operators(operators, &data_root, admin.address).await?;
         let trash_keep = tenants.trash_keep;
         let background = Background { desk, poller, registration, backup, trash_keep, admin };
         Ok(Self { state, background, listener, address, data_root, capacity, server, accepts_any_token })
@@ -265,6 +265,23 @@ fn listen_on(host: Option<IpAddr>, has_sources: bool, strict: Option<bool>) -> a
              or CRM_AUTH_STRICT=0 to accept any (for development only)"
         ),
     }
+}
+
+/// Takes operators' requests. Without a socket the cell serves all the same: not every file system has them.
+async fn take_operators(
+    operators: admin::Desk,
+    data_root: &Path,
+    address: Option<SocketAddr>,
+) -> anyhow::Result<AdminServer> {
+    let mut admin = AdminServer::default();
+    if let Err(error) = admin.take_socket(operators.clone(), data_root).await {
+        let error = &*error as &dyn std::error::Error;
+        tracing::error!(error, "operators' commands do not reach this cell, but for those by CRM_ADMIN_ADDR");
+    }
+    if let Some(address) = address {
+        admin.take_tcp(operators, address).await?;
+    }
+    Ok(admin)
 }
 
 /// The figures of the map and its engines.

@@ -28,18 +28,18 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LONGEST_PATH: usize = 107;
 
 /// The operators' side of a cell.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AdminServer {
-    socket: PathBuf,
+    socket: Option<PathBuf>,
     servers: Vec<(ServerHandle, JoinHandle<()>)>,
 }
 
 impl AdminServer {
-    /// Listens on the socket in `data_root`, whose `LOCK` the caller holds, and on `address`.
+    /// Takes requests by the socket in `data_root`, whose `LOCK` the caller holds.
     ///
     /// # Errors
-    /// It cannot listen there.
-    pub async fn start(desk: Desk, data_root: &Path, address: Option<SocketAddr>) -> anyhow::Result<Self> {
+    /// There can be no socket: not every file system has them.
+    pub async fn take_socket(&mut self, desk: Desk, data_root: &Path) -> anyhow::Result<()> {
         let socket = data_root.join(SOCKET);
         // Of an earlier process: this one holds `LOCK`.
         match fs::remove_file(&socket) {
@@ -52,17 +52,26 @@ impl AdminServer {
         let listener = UnixListener::new(place.path.clone()).permissions(Permissions::from_mode(0o600));
         let acceptor =
             listener.try_bind().await.with_context(|| format!("cannot listen on {}", socket.display()))?;
-        let mut servers = vec![serve(acceptor, desk.clone())];
-        if let Some(address) = address {
-            let listener = TcpListener::bind(address).await.with_context(|| {
-                format!("cannot listen on {address} for operators: is another service there? Change CRM_ADMIN_ADDR")
-            })?;
-            let listens_on = listener.local_addr()?;
-            tracing::info!(%listens_on, "operators' requests are taken by TCP too");
-            let acceptor = TcpAcceptor::try_from(listener).context("the operators' listener")?;
-            servers.push(serve(acceptor, Desk { via: Via::Tcp, ..desk }));
-        }
-        Ok(Self { socket, servers })
+        self.servers.push(serve(acceptor, desk));
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Takes requests by TCP on `address`.
+    ///
+    /// # Errors
+    /// It cannot listen there.
+    pub async fn take_tcp(&mut self, desk: Desk, address: SocketAddr) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address} for operators: is another service there? Change CRM_ADMIN_ADDR"
+            )
+        })?;
+        let listens_on = listener.local_addr()?;
+        tracing::info!(%listens_on, "operators' requests are taken by TCP too");
+        let acceptor = TcpAcceptor::try_from(listener).context("the operators' listener")?;
+        self.servers.push(serve(acceptor, Desk { via: Via::Tcp, ..desk }));
+        Ok(())
     }
 
     /// Lets the requests under way end, for a while; then takes no more.
@@ -73,7 +82,9 @@ impl AdminServer {
         for (_, serving) in self.servers {
             let _ended = serving.await;
         }
-        let _gone = fs::remove_file(&self.socket);
+        if let Some(socket) = self.socket {
+            let _gone = fs::remove_file(socket);
+        }
     }
 }
 

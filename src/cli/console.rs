@@ -159,7 +159,8 @@ impl Console {
         let tenants = Arc::new(tenants);
         let desk =
             Desk { tenants: tenants.clone(), clock: Arc::new(SystemClock), cell: None, via: Via::Offline };
-        let server = AdminServer::start(desk, data_root, None).await?;
+        let mut server = AdminServer::default();
+        server.take_socket(desk, data_root).await?;
         Ok(Self { admin, own: Some((tenants, server)), json })
     }
 

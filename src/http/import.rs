@@ -241,6 +241,7 @@ type Answered<D> = ApiResult<Replied<Accepted<ImportOut<D>>>>;
 /// Creates many customers.
 #[endpoint(tags("imports"))]
 pub(super) async fn import_customers(ctx: TenantCtx, rows: ImportRows) -> Answered<ImportedCustomer> {
+    ctx.check_room_for_many()?;
     let view = ctx.view();
     let Checked { places, new, errors, language } = rows.check(&CustomerFields::rules(), |fields| {
         NewCustomer::check(fields, ctx.user(), view.masking).map_err(ApiError::of_customer)
@@ -264,6 +265,7 @@ pub(super) async fn import_customers(ctx: TenantCtx, rows: ImportRows) -> Answer
 /// Creates many opportunities.
 #[endpoint(tags("imports"))]
 pub(super) async fn import_opportunities(ctx: TenantCtx, rows: ImportRows) -> Answered<ImportedOpportunity> {
+    ctx.check_room_for_many()?;
     let Checked { places, new, errors, language } =
         rows.check(&OpportunityFields::rules(), |fields| Ok(NewOpportunity::check(fields, ctx.user())?));
     let imported = |index, opportunity: Opportunity| ImportedOpportunity {

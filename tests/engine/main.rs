@@ -6,6 +6,7 @@ mod aside;
 mod copies;
 mod disk;
 mod faults;
+mod fence;
 mod group_commit;
 mod hammer;
 mod idempotency;

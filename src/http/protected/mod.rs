@@ -327,6 +327,11 @@ impl TenantCtx {
         Ok(self.state.tenants.find(self.tenant()).await?.is_some())
     }
 
+    /// Refuses an import while the disk is nearly full: single writes shall fit still.
+    pub(super) fn check_room_for_many(&self) -> ApiResult<()> {
+        Ok(self.state.tenants.check_room_for_many()?)
+    }
+
     /// Runs a unit that writes, in a tenant that is created if there is none.
     pub(super) async fn write<A, F>(self, unit: F) -> ApiResult<Replied<A>>
     where

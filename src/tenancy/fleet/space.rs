@@ -12,6 +12,7 @@ use bytesize::ByteSize;
 use rustix::fs::statvfs;
 use tokio::time::sleep;
 
+use crate::tenancy::error::{Reason, Unavailable};
 use crate::tenancy::files::blocking;
 use crate::tenancy::map::Tenants;
 
@@ -66,9 +67,12 @@ impl Space {
 
     /// Whether a write would soon meet a full disk.
     pub(in crate::tenancy) fn is_critical(&self) -> bool {
-        let is_critical = || self.free() < self.stop_writes;
-        // There may be room again since: a tenant heals within a second.
-        is_critical() && (self.look().is_err() || is_critical())
+        self.is_below(self.stop_writes)
+    }
+
+    fn is_below(&self, mark: u64) -> bool {
+        // If so when it was last looked at, there may be room again since.
+        self.free() < mark && (self.look().is_err() || self.free() < mark)
     }
 
     fn look(&self) -> io::Result<()> {
@@ -111,6 +115,18 @@ impl Tenants {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a write that would bring very many rows while there is little room.
+    ///
+    /// # Errors
+    /// There is little room.
+    pub fn check_room_for_many(&self) -> Result<(), Unavailable> {
+        let space = &self.opener().shared.space;
+        if space.is_below(space.low_water) {
+            return Err(Unavailable::not_written(Reason::DiskFull));
+        }
+        Ok(())
     }
 
     /// Bytes that are free on the data root's disk, as it was last looked at.

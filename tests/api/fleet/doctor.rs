@@ -75,7 +75,10 @@ async fn a_nearly_full_disk_stops_copies_and_backups_before_it_stops_writes() {
         let said = operator.refused(arguments, 1);
         assert!(said.contains("storage.low_water") && said.contains("free some space"), "{said}");
     }
-    cell.tenant("acme").create_customer("小米").await;
+    let acme = cell.tenant("acme");
+    let refused = acme.post("/customers/import", &json!({ "items": [{ "name": "多" }] })).await;
+    assert_eq!((refused.status, &refused.json()["details"]), (StatusCode::LOCKED, &json!("not-written")));
+    acme.create_customer("小米").await;
     assert_eq!(cell.terminate(), Some(0));
 
     let cell = Cell::spawn(Cell::command(directory.path()).env("CRM__STORAGE__STOP_WRITES", "1000PiB"));

@@ -84,3 +84,19 @@ async fn the_socket_is_for_those_alone_who_may_enter_the_data_root() {
     assert_eq!(cell.terminate(), Some(0));
     assert!(!deep.join("crm_cell/admin.sock").exists());
 }
+
+#[tokio::test]
+async fn a_cell_that_can_have_no_socket_serves_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(directory.path().join("crm_cell/admin.sock")).expect("in the socket's place");
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Cell::command(directory.path());
+    command.env("CRM_ADMIN_ADDR", &address).env("CRM_SERVICE_TOKENS", format!("fleet:{FLEET}:admin"));
+    let cell = Cell::spawn(&mut command);
+
+    cell.tenant("acme").create_customer("华为").await;
+
+    let fleet = Client::new(&format!("http://{address}")).with_token(FLEET);
+    assert_eq!(fleet.get("/tenants").await.json()["items"][0]["tenant"], "acme");
+    assert_eq!(cell.terminate(), Some(0));
+}
