@@ -42,6 +42,13 @@ pub(super) struct ConsoleArgs {
     cell: Option<String>,
 }
 
+impl ConsoleArgs {
+    /// Whether one of them is given.
+    pub(super) fn are_given(&self) -> bool {
+        self.json || self.table || self.cell.is_some()
+    }
+}
+
 /// The tenants that a command is about.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Named {

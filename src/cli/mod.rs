@@ -22,6 +22,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -84,6 +85,32 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it is answered by the cell that uses the data root, or in its place.
+    fn is_for_operators(&self) -> bool {
+        match self {
+            Self::Tenants(_)
+            | Self::Backup(_)
+            | Self::Backups(_)
+            | Self::Restore(_)
+            | Self::Freeze(_)
+            | Self::Thaw
+            | Self::Doctor(_)
+            | Self::Explain(_)
+            | Self::Audit(_)
+            | Self::Catalog(_) => true,
+            Self::Serve
+            | Self::Config
+            | Self::ImportLegacy(_)
+            | Self::Demo(_)
+            | Self::Token(_)
+            | Self::Openapi
+            | Self::Health
+            | Self::Completions { .. } => false,
+        }
+    }
+}
+
 impl Cli {
     /// Runs the command. Errors go to standard error, as sentences; the exit code says what kind of an error it was.
     #[must_use]
@@ -100,10 +127,15 @@ impl Cli {
 
     fn try_run(self) -> anyhow::Result<Ending> {
         let Self { command, console } = self;
+        let command = command.unwrap_or(Command::Serve);
+        if console.are_given() && !command.is_for_operators() {
+            let said = "--json, --table and --cell are options of operators' commands";
+            Self::command().error(ErrorKind::ArgumentConflict, said).exit();
+        }
         let sources = Sources::from_process()?;
         let directory = sources.directory();
         let load = || Config::load(&sources);
-        match command.unwrap_or(Command::Serve) {
+        match command {
             Command::Serve => serve::run(load()?, directory).map(|()| Ending::Done),
             Command::Config => config::run(&sources).map(|()| Ending::Done),
             Command::Tenants(command) => tenants::run(command, &console, load()?, directory),

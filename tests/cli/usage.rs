@@ -51,6 +51,10 @@ fn an_unknown_command_or_option_is_refused_with_the_usage() {
         let said = refusal(&run(arguments, &[]), 2);
         assert!(said.contains("Usage: crm-cell"), "{said}");
     }
+    for arguments in [&["--json"][..], &["serve", "--table"], &["token", "--cell", "http://127.0.0.1:1"]] {
+        let said = refusal(&run(arguments, &[]), 2);
+        assert!(said.contains("operators' commands"), "it would do nothing: {said}");
+    }
     let said = refusal(&run(&["confg"], &[]), 2);
     assert!(said.contains("config"), "the nearest command: {said}");
 }
