@@ -285,6 +285,10 @@ impl Scheduler {
                 }
             }
             Outcome::More => self.agenda.add(tenant, now),
+            Outcome::Suspended => {
+                self.failures.remove(&tenant);
+                self.desk.tenants.event_work().set_aside(&tenant);
+            }
             Outcome::Outage { .. } if is_down => {
                 self.failures.remove(&tenant);
                 self.held.add(tenant.clone(), now);

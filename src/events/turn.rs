@@ -70,6 +70,8 @@ pub(super) enum Outcome {
     Outage { reason: &'static str, retry_after: Option<Duration> },
     /// The tenant cannot be had now.
     Unavailable,
+    /// The tenant is suspended: what waits there waits until an operator resumes it.
+    Suspended,
 }
 
 /// A turn's outcome, and how the bus took its events.
@@ -125,6 +127,10 @@ impl Desk {
                 turn.outcome = Outcome::Done(Backlog::default());
                 return turn;
             }
+            Err(OpenError::Suspended(_)) => {
+                turn.outcome = Outcome::Suspended;
+                return turn;
+            }
             Err(error) => {
                 log_unavailable(tenant, &error);
                 return turn;
@@ -147,6 +153,7 @@ impl Desk {
         match self.tenants.visit(tenant).await {
             Ok(Some(db)) => db.read(async move |read| outbox::backlog(read).await).await.ok(),
             Ok(None) => Some(Backlog::default()),
+            Err(OpenError::Suspended(_)) => None,
             Err(error) => {
                 log_unavailable(tenant, &error);
                 None

@@ -43,6 +43,8 @@ struct Known {
     backlogs: HashMap<TenantId, Backlog>,
     /// Those whose backlog grew since they were last taken.
     fresh: HashSet<TenantId>,
+    /// Those whose events wait until an operator resumes them.
+    suspended: HashSet<TenantId>,
     /// Whether they have work, where the catalog has not been told.
     unsaved: HashMap<TenantId, bool>,
 }
@@ -87,6 +89,7 @@ impl EventWork {
     /// What waits in the tenant's file, as was just read.
     pub fn found(&self, tenant: &TenantId, backlog: Backlog) {
         let mut known = self.known();
+        known.suspended.remove(tenant);
         if backlog.is_empty() {
             known.backlogs.remove(tenant);
         } else {
@@ -94,6 +97,11 @@ impl EventWork {
         }
         let has_work = !backlog.is_empty() || known.fresh.contains(tenant);
         known.unsaved.insert(tenant.clone(), has_work);
+    }
+
+    /// What waits in the tenant's file waits for whoever suspended it.
+    pub fn set_aside(&self, tenant: &TenantId) {
+        self.known().suspended.insert(tenant.clone());
     }
 
     /// Waits until there are tenants to look at.
@@ -109,16 +117,19 @@ impl EventWork {
         std::mem::take(&mut self.known().fresh)
     }
 
-    /// What is known of all tenants together: how many have a backlog, and the sum and the oldest of it.
+    /// What is known of all tenants together, but for those that are suspended: how many have a backlog, and the sum and the
+    /// oldest of it.
     #[must_use]
     pub fn total(&self) -> (u64, Backlog) {
         let known = self.known();
-        let mut total = Backlog::default();
-        for backlog in known.backlogs.values() {
+        let (mut tenants, mut total) = (0, Backlog::default());
+        let served = known.backlogs.iter().filter(|(tenant, _)| !known.suspended.contains(*tenant));
+        for (_, backlog) in served {
+            tenants += 1;
             total.pending += backlog.pending;
             total.oldest = [total.oldest, backlog.oldest].into_iter().flatten().min();
         }
-        (u64::try_from(known.backlogs.len()).unwrap_or(u64::MAX), total)
+        (tenants, total)
     }
 
     /// How many events of a tenant wait to be delivered, as far as is known.

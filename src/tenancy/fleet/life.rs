@@ -127,9 +127,8 @@ impl Tenants {
             schema::set_state(&path, state, reason.as_deref(), now).await
         });
         let outcome = changed.await?;
-        if state != State::Suspended {
-            self.event_work.nudge(tenant);
-        }
+        // Its events are set aside, or seen to again.
+        self.event_work.nudge(tenant);
         Ok(outcome)
     }
 

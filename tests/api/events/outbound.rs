@@ -6,7 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Bus, Verdict, publishing_to, types};
-use crate::support::{Setup, TestApp, eventually, files};
+use crate::fleet::Operator;
+use crate::support::{Cell, Setup, TestApp, eventually, files};
 
 #[tokio::test]
 async fn every_change_of_the_four_kinds_arrives_in_the_platforms_envelope() {
@@ -297,4 +298,29 @@ async fn a_file_can_stand_in_for_the_bus() {
         let event: Value = serde_json::from_str(line).expect("JSON");
         assert_eq!((&event["data"]["name"], &event["source"]), (&json!(name), &json!("crm")));
     }
+}
+
+#[tokio::test]
+async fn events_of_a_suspended_tenant_are_no_backlog_until_it_is_resumed() {
+    let bus = Bus::start().await;
+    bus.now(|_| Verdict::Answer(503));
+    let directory = tempfile::tempdir().expect("a directory");
+    let cell = Cell::spawn(Cell::command(directory.path()).env("EVENT_BUS_URL", &bus.url));
+    let figure = async |name: &str| cell.anonymous().get("/metrics").await.json()[name].as_u64();
+    let operator = Operator(directory.path());
+    cell.tenant("acme").create_customer("华为").await;
+    eventually("an event waits", async || figure("events_pending").await == Some(1)).await;
+
+    operator.ok(&["tenants", "suspend", "acme"]);
+
+    eventually("nobody waits", async || figure("events_pending").await == Some(0)).await;
+    assert_eq!(
+        (figure("events_oldest_age_seconds").await, figure("events_tenants").await),
+        (Some(0), Some(0))
+    );
+    let listed = operator.ok(&["tenants", "list"]);
+    assert_eq!(listed["items"][0]["undelivered"], 1, "it is known that there is one: {listed}");
+    bus.now(|_| Verdict::Accept);
+    operator.ok(&["tenants", "resume", "acme"]);
+    eventually("it arrives", async || bus.kept().len() == 1).await;
 }
