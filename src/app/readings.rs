@@ -68,7 +68,7 @@ pub(super) fn readings(
     let of_clock = clock.clone();
     readings.push(Reading {
         name: "drill_age_seconds",
-        help: "Since a copy was last restored and found equal; since 1970 if none was",
+        help: "Since a copy was last restored and found equal; since the start if none was",
         is_gauge: GAUGE,
         read: Arc::new(move || {
             let last = Timestamp::from_millis(last_drill.last_drill.load(Ordering::Relaxed));

@@ -49,6 +49,26 @@ impl Tenants {
     /// See [`DrillError`].
     pub async fn drill(&self, tenant: &TenantId) -> Result<bool, DrillError> {
         let _one_at_a_time = self.drilling.lock().await;
+        let drilled = self.compare_restored(tenant).await;
+        let stats = self.stats();
+        match drilled {
+            Ok(true) => {
+                let now = self.opener().shared.clock.now();
+                stats.drills.fetch_add(1, Ordering::Relaxed);
+                stats.last_drill.store(now.millis(), Ordering::Relaxed);
+                if let Err(error) = self.catalog.set_moment(MOMENT, now).await {
+                    tracing::warn!(error = &error as &dyn Error, "the catalog cannot be used");
+                }
+            }
+            Ok(false) => {}
+            Err(_) => {
+                stats.drill_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        drilled
+    }
+
+    async fn compare_restored(&self, tenant: &TenantId) -> Result<bool, DrillError> {
         for _ in 0..TRIES {
             if self.copy_state(tenant).is_none_or(super::super::copies::CopyState::is_behind) {
                 self.copy(tenant).await.map_err(FleetError::from)?;
@@ -139,10 +159,8 @@ async fn digest(connection: &mut SqliteConnection) -> Result<Digested, sqlx::Err
 
 /// Holds one drill in each span of `every`.
 pub(super) async fn hold(tenants: Arc<Tenants>, every: Duration) {
-    let stats = tenants.stats().clone();
-    if let Some(last) = tenants.last_drill().await {
-        stats.last_drill.store(last.millis(), Ordering::Relaxed);
-    }
+    let last = tenants.last_drill().await.unwrap_or_else(|| tenants.opener().shared.clock.now());
+    tenants.stats().last_drill.store(last.millis(), Ordering::Relaxed);
     let mut next = 0;
     loop {
         sleep((every / 20).clamp(SHORTEST_TICK, LONGEST_TICK)).await;
@@ -160,18 +178,12 @@ pub(super) async fn hold(tenants: Arc<Tenants>, every: Duration) {
         next = next.wrapping_add(1);
         match tenants.drill(tenant).await {
             Ok(true) => {
-                stats.drills.fetch_add(1, Ordering::Relaxed);
-                stats.last_drill.store(now.millis(), Ordering::Relaxed);
-                if let Err(error) = tenants.catalog.set_moment(MOMENT, now).await {
-                    tracing::warn!(error = &error as &dyn Error, "the catalog cannot be used");
-                }
                 tracing::info!(tenant_id = %tenant, "a copy was restored beside and is what the tenant has");
             }
             Ok(false) => {
                 tracing::info!(tenant_id = %tenant, "a tenant that is written to all the time was not drilled");
             }
             Err(error) => {
-                stats.drill_failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(tenant_id = %tenant, error = &error as &dyn Error, "a copy could not be restored as it should");
             }
         }

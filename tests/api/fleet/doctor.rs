@@ -108,7 +108,32 @@ async fn a_copy_is_restored_and_compared_regularly_and_every_file_is_looked_at()
         operator.ok(&["tenants", "show", "acme"])["checkedAt"].is_string()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_drill_that_an_operator_holds_counts_as_the_cells_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    operator.ok(&["tenants", "create", "acme"]);
+    let metrics = async || cell.anonymous().get("/metrics").await.json();
+    let before = metrics().await;
+    assert_eq!(before["drills"], 0);
+    assert!(before["drill_age_seconds"].as_u64() < Some(60), "since the start, if there was none: {before}");
+    assert_eq!(drill_remark(&operator), "warning");
+
     operator.ok(&["tenants", "drill", "acme"]);
+
+    assert_eq!(metrics().await["drills"], 1);
+    assert_eq!(drill_remark(&operator), "ok");
+}
+
+/// What the doctor says of the last drill: its severity.
+fn drill_remark(operator: &Operator<'_>) -> String {
+    let found = operator.run(&["doctor", "--quick"]).value;
+    let remarks = found["remarks"].as_array().expect("remarks");
+    let remark = remarks.iter().find(|remark| remark["subject"] == "drill").expect("of the drill");
+    remark["severity"].as_str().expect("a severity").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
