@@ -174,7 +174,7 @@ impl Catalog {
                 gone.execute(&mut *change).await?;
                 continue;
             }
-            if seen.meta.is_none() && seen.accessed.is_none() {
+            if seen.meta.is_none() && seen.accessed.is_none() && !seen.refused {
                 // Of a tenant that may be gone by now.
                 let checked = sqlx::query("update tenants set checked_at = ?2 where tenant_id = ?1");
                 let checked = checked.bind(tenant.as_str()).bind(seen.checked.map(Timestamp::millis));

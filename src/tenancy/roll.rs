@@ -21,6 +21,8 @@ pub(super) struct Seen {
     pub(super) accessed: Option<Timestamp>,
     /// When its file was looked at as a whole.
     pub(super) checked: Option<Timestamp>,
+    /// It has a file, which was refused.
+    pub(super) refused: bool,
     /// It has no file any more.
     pub(super) gone: bool,
 }
@@ -47,6 +49,13 @@ impl Roll {
         self.seen().entry(tenant.clone()).or_default().checked = Some(at);
     }
 
+    /// It has a file, which was refused.
+    pub(super) fn refused(&self, tenant: &TenantId) {
+        let mut seen = self.seen();
+        let seen = seen.entry(tenant.clone()).or_default();
+        (seen.refused, seen.gone) = (true, false);
+    }
+
     /// It has no file any more.
     pub(super) fn gone(&self, tenant: &TenantId) {
         self.seen().insert(tenant.clone(), Seen { gone: true, ..Seen::default() });
@@ -65,7 +74,8 @@ impl Roll {
             if newer.gone {
                 continue;
             }
-            newer.gone = old.gone && newer.meta.is_none();
+            newer.gone = old.gone && newer.meta.is_none() && !newer.refused;
+            newer.refused |= old.refused;
             newer.meta = newer.meta.take().or(old.meta);
             newer.accessed = newer.accessed.max(old.accessed);
             newer.checked = newer.checked.max(old.checked);

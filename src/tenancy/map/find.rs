@@ -147,6 +147,9 @@ impl Inner {
                 {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(tenant_id = %tenant, %error, "opening a tenant failed");
+                    if self.opener.exists(&tenant) {
+                        self.roll.refused(&tenant);
+                    }
                     live.fail(error.clone(), begun.elapsed());
                 }
                 Err(error)

@@ -66,6 +66,21 @@ async fn tenants_are_found_by_what_is_the_matter_with_them() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_put_there_damaged_while_the_cell_runs_is_listed_as_soon_as_it_was_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    operator.ok(&["tenants", "create", "sound"]);
+    fs::write(directory.path().join("crm_cell/tenants/damaged.db"), "no database".repeat(100))
+        .expect("written");
+
+    assert_eq!(cell.tenant("damaged").get("/customers").await.status, 423);
+
+    assert_eq!(ids(&operator.ok(&["tenants", "list", "--state", "quarantined"])), ["damaged"]);
+    assert_eq!(ids(&operator.ok(&["tenants", "list"])), ["damaged", "sound"]);
+}
+
+#[tokio::test]
 async fn a_catalog_that_is_lost_is_made_anew_of_the_files() {
     let (directory, root) = data_root();
     let operator = Operator(directory.path());
