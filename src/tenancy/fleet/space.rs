@@ -1,6 +1,6 @@
 //! Room on the data root's disk: what can wait stops before the disk is full, and then the writers, before SQLite meets it.
 //!
-//! Thresholds: `../docs/OPERATIONS.md`, "Disk full". A disk that is full to the last block takes no repair either.
+//! Thresholds: `../docs/OPERATIONS.md`, "The disk is nearly full". A disk that is full to the last block takes no repair either.
 
 use std::io;
 use std::path::PathBuf;
