@@ -1,5 +1,6 @@
 //! The wiring: configuration and parts become a running service.
 
+mod listener;
 mod readings;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use salvo::Server;
-use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
 use tokio::net::TcpListener;
 
+use self::listener::{Door, DoorAcceptor};
 use crate::admin::{self, AdminServer, Via};
 use crate::config::{self, Binding, Config};
 use crate::domain::{Clock, IdSource, Masking, ReceivedKind, SystemClock};
@@ -37,8 +38,12 @@ const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// is also how long a client may take to send a head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// How long clients have to learn, by the answer to a request, that their connection ends with this process: one that is closed
+/// without an answer while a request is on its way looks like a broken cell.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// What a service takes from outside, and tests replace.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Parts {
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
@@ -46,17 +51,22 @@ pub struct Parts {
     pub machine: Machine,
     /// What relative paths are relative to.
     pub working_directory: PathBuf,
+    /// A socket that outlasts this process; absent: it makes its own.
+    pub listener: Option<std::net::TcpListener>,
 }
 
 impl Parts {
     /// The real ones.
-    #[must_use]
-    pub fn of_process(working_directory: &Path) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What a service manager passes is not one TCP listener.
+    pub fn of_process(working_directory: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
             clock: Arc::new(SystemClock),
             machine: Machine::inspect(),
             working_directory: working_directory.to_owned(),
-        }
+            listener: listener::inherited()?,
+        })
     }
 }
 
@@ -78,6 +88,8 @@ pub struct App {
     state: Arc<State>,
     background: Background,
     listener: TcpListener,
+    /// It outlasts this process.
+    is_inherited: bool,
     address: SocketAddr,
     data_root: PathBuf,
     capacity: Capacity,
@@ -93,11 +105,16 @@ impl App {
     pub async fn build(config: Config, parts: Parts) -> anyhow::Result<Self> {
         let Config { server, storage, tenants, auth, api, events, governance, backup, admin, log: _ } =
             config;
-        let Parts { clock, machine, working_directory } = parts;
+        let Parts { clock, machine, working_directory, listener } = parts;
         let identity = Identity::new(&auth, &tenants, clock.clone()).context("the identity settings")?;
         identity.prepare().await;
         let has_sources = !identity.sources().is_empty();
-        let host = listen_on(server.host, has_sources, auth.strict)?;
+        let is_inherited = listener.is_some();
+        let wanted = match &listener {
+            Some(listener) => Some(listener.local_addr().context("the socket of LISTEN_FDS")?.ip()),
+            None => server.host,
+        };
+        let host = listen_on(wanted, has_sources, auth.strict)?;
         let data_root = storage.data_root(&working_directory)?;
         legacy::check_start(&storage, &working_directory, &data_root).await?;
         let bus = events::open(&events, &working_directory).context("the event bus")?;
@@ -119,10 +136,10 @@ impl App {
         let poller = Poller::new(&events, desk.clone(), tenants.default_id.clone())?;
         let registration = Registration::new(&governance)?;
         let metrics = Metrics::new(readings::readings(&map, &desk.tally, &clock, capacity));
-        let address = SocketAddr::new(host, server.port);
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot listen on {address}: is another service there? Set PORT or CRM_HOST to change it")
-        })?;
+        let listener = match listener {
+            Some(listener) => TcpListener::from_std(listener).context("the socket of LISTEN_FDS")?,
+            None => bind(SocketAddr::new(host, server.port)).await?,
+        };
         let address = listener.local_addr().context("the listener's address")?;
         tracing::info!(
             data_root = %data_root.display(),
@@ -169,7 +186,17 @@ impl App {
         let admin = take_operators(operators, &data_root, admin.address).await?;
         let trash_keep = tenants.trash_keep;
         let background = Background { desk, poller, registration, backup, trash_keep, admin };
-        Ok(Self { state, background, listener, address, data_root, capacity, server, accepts_any_token })
+        Ok(Self {
+            state,
+            background,
+            listener,
+            is_inherited,
+            address,
+            data_root,
+            capacity,
+            server,
+            accepts_any_token,
+        })
     }
 
     /// Where it listens.
@@ -205,14 +232,16 @@ impl App {
     /// # Errors
     /// The listener failed, or tenants could not be closed in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self { state, background, listener, server: settings, capacity, .. } = self;
-        let acceptor = TcpAcceptor::try_from(listener).context("the listener")?;
-        let fuse = FuseConfig::default()
+        let Self { state, background, listener, is_inherited, server: settings, capacity, .. } = self;
+        let limits = FuseConfig::default()
             .with_http1_header_timeout(IDLE_TIMEOUT)
             .with_request_body_timeout(BODY_TIMEOUT)
             .with_write_stall_timeout(WRITE_STALL_TIMEOUT)
             .with_connection_idle_timeout(IDLE_TIMEOUT);
-        let mut server = Server::new(acceptor).max_connections(capacity.connections).fuse_config(fuse);
+        let door = Door::new(limits);
+        let acceptor = DoorAcceptor::new(listener, door.clone()).context("the listener")?;
+        let mut server =
+            Server::new(acceptor).max_connections(capacity.connections).fuse_policy(door.clone());
         // The platform's gateway looks header names up in Title-Case.
         server
             .http1_mut()
@@ -228,11 +257,17 @@ impl App {
         let stopping = state.clone();
         let stopper = tokio::spawn(async move {
             shutdown.await;
-            stopping.ready.drain();
-            if let Some(registered) = registered {
-                registered.leave().await;
+            if is_inherited {
+                // The next process takes over: neither load balancers nor the platform need to look elsewhere.
+                stopping.ready.part();
+                door.close(LINGER).await;
+            } else {
+                stopping.ready.drain();
+                if let Some(registered) = registered {
+                    registered.leave().await;
+                }
+                tokio::time::sleep(settings.drain_delay).await;
             }
-            tokio::time::sleep(settings.drain_delay).await;
             handle.stop_graceful(settings.drain_timeout);
         });
         let served = server.try_serve(http::service(state.clone(), settings.compress)).await;
@@ -266,6 +301,12 @@ fn listen_on(host: Option<IpAddr>, has_sources: bool, strict: Option<bool>) -> a
              or CRM_AUTH_STRICT=0 to accept any (for development only)"
         ),
     }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: is another service there? Set PORT or CRM_HOST to change it")
+    })
 }
 
 /// Takes operators' requests. Without a socket the cell serves all the same: not every file system has them.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use salvo::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use salvo::http::{HeaderValue, Request, ResBody, Response, StatusCode};
 use salvo::hyper::body::Body as _;
@@ -93,6 +94,9 @@ impl Handler for Edge {
         }
         headers.append(VARY, HeaderValue::from_static("Authorization, X-Tenant-Id"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if state.ready.is_parting() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         state.metrics.request(request.method().as_str(), status.as_u16(), elapsed);
         tracing::info!(
             target: "crm_cell::access",

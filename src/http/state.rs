@@ -56,22 +56,29 @@ impl State {
 }
 
 /// Whether the cell takes new work.
-#[derive(Debug)]
-pub struct Readiness(AtomicBool);
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self(AtomicBool::new(true))
-    }
+#[derive(Debug, Default)]
+pub struct Readiness {
+    is_draining: AtomicBool,
+    is_parting: AtomicBool,
 }
 
 impl Readiness {
-    /// From now on, readiness probes are answered 503.
+    /// From now on, readiness probes are answered 503, and connections end with their next answer.
     pub fn drain(&self) {
-        self.0.store(false, Ordering::Release);
+        self.is_draining.store(true, Ordering::Release);
+        self.part();
+    }
+
+    /// From now on, connections end with their next answer.
+    pub fn part(&self) {
+        self.is_parting.store(true, Ordering::Release);
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        !self.is_draining.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_parting(&self) -> bool {
+        self.is_parting.load(Ordering::Acquire)
     }
 }

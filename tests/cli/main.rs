@@ -4,6 +4,7 @@ mod cell;
 mod config;
 mod health;
 mod serve;
+mod service_manager;
 mod tenants;
 mod token;
 mod usage;

@@ -87,6 +87,7 @@ impl Setup {
         let sources = Sources::new(variables, self.directory.path());
         let config = Config::load(&sources).expect("a valid configuration");
         let parts = Parts {
+            listener: None,
             clock: self.clock,
             machine: self.machine,
             working_directory: self.directory.path().to_owned(),
