@@ -76,7 +76,7 @@ fn the_rules_of_healing_are_those_that_the_platform_looks_for_and_name_metrics_t
         let (file, anchor) = rule["runbook"].as_str().and_then(|link| link.split_once('#')).expect("a link");
         assert_eq!(file, "docs/OPERATIONS.md");
         let is_heading = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase() == anchor;
-        assert!(guide.lines().any(|line| line.starts_with("## ") && is_heading(line)), "no heading {anchor}");
+        assert!(guide.lines().any(|line| line.starts_with("##") && is_heading(line)), "no heading {anchor}");
     }
 }
 

@@ -25,6 +25,7 @@ mod imports;
 mod legacy;
 mod lists;
 mod logs;
+mod monitoring;
 mod opportunities;
 mod plans;
 mod platform;
