@@ -6,21 +6,51 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+/// `RECORD_README=1 cargo test --test documents` writes it anew.
 #[test]
-fn the_readme_lists_every_variable_with_its_default() {
-    let documented = variables_of_the_default_file();
-    let listed: BTreeSet<_> = rows(&section(&read("README.md"), "## Configure"))
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].trim_matches('`').to_owned()))
+fn the_readmes_table_of_settings_is_that_of_the_default_file() {
+    let settings = settings_of_the_default_file();
+    let rows: String = settings
+        .iter()
+        .map(|Setting { names, default, meaning }| format!("| {names} | {default} | {meaning} |\n"))
         .collect();
-    assert!(documented.len() > 15, "{documented:?}");
-    same(&listed, &documented, "README.md", "config/default.toml");
+    let readme = read("README.md");
+    let head = "| variable | default | meaning |\n|---|---|---|\n";
+    let (before, after) = readme.split_once(head).expect("a table");
+    let (table, after) = after.split_once("\n\n").expect("an end of the table");
+    if std::env::var_os("RECORD_README").is_some() {
+        fs::write(root().join("README.md"), format!("{before}{head}{rows}\n{after}")).expect("written");
+    } else {
+        assert_eq!(
+            format!("{table}\n"),
+            rows,
+            "README.md is stale: RECORD_README=1 cargo test --test documents"
+        );
+    }
+}
+
+#[test]
+fn the_chinese_readme_lists_the_same_settings_with_the_same_defaults() {
+    let settings = settings_of_the_default_file().into_iter();
+    let expected: Vec<_> = settings.map(|setting| vec![setting.names, setting.default]).collect();
+    let listed = rows(&section(&read("README.zh-CN.md"), "## 配置"));
+    assert_eq!(listed.iter().map(|row| row[..2].to_vec()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_readmes_show_the_same_commands_with_the_same_output() {
+    let code = |readme: &str| -> Vec<String> {
+        read(readme).split("```").skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let shown = code("README.md");
+    assert!(shown.len() > 7, "{shown:?}");
+    assert_eq!(shown, code("README.zh-CN.md"));
 }
 
 #[test]
 fn every_documented_variable_is_named_where_its_setting_is() {
     let settings = read("src/config/settings.rs");
-    for (names, _) in variables_of_the_default_file() {
+    for Setting { names, .. } in settings_of_the_default_file() {
         let first = names.split(", ").next().unwrap_or_default();
         assert!(settings.contains(&format!("/// {first}: ")), "{first} is not in src/config/settings.rs");
     }
@@ -154,7 +184,9 @@ fn links_and_named_files_exist() {
             let is_ours = ["src/", "tests/", "suites/", "config/", "deploy/", ".ci/", ".cargo/"]
                 .iter()
                 .any(|part| word.starts_with(part));
-            if is_ours && !word.contains(['<', '*']) && !root().join(word).exists() {
+            let is_there =
+                || [Path::new(""), beside].iter().any(|from| root().join(from).join(word).exists());
+            if is_ours && !word.contains(['<', '*']) && !is_there() {
                 broken.push(format!("{}: there is no {word}", document.display()));
             }
         }
@@ -218,26 +250,37 @@ fn same<T: Ord + std::fmt::Debug>(listed: &BTreeSet<T>, real: &BTreeSet<T>, docu
 }
 
 /// The variables that `config/default.toml` documents, as the README writes them, with their defaults.
-fn variables_of_the_default_file() -> BTreeSet<(String, String)> {
-    let mut found = BTreeSet::new();
-    let mut names = None;
+struct Setting {
+    names: String,
+    default: String,
+    meaning: String,
+}
+
+/// The settings that have variables of their own, in their order.
+fn settings_of_the_default_file() -> Vec<Setting> {
+    let mut found = Vec::new();
+    let mut comment: Option<(String, String)> = None;
     for line in read("config/default.toml").lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
+        if let Some(text) = line.strip_prefix("# ") {
             let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-            if let Some((list, _)) =
-                comment.split_once(": ").filter(|(list, _)| list.split(", ").all(is_name))
-            {
-                let quoted: Vec<_> = list.split(", ").map(|name| format!("`{name}`")).collect();
-                names = Some(quoted.join(", "));
+            let named = text.split_once(": ").filter(|(list, _)| list.split(", ").all(is_name));
+            match (named, &mut comment) {
+                (Some((names, meaning)), _) => comment = Some((names.to_owned(), meaning.to_owned())),
+                (None, Some((_, meaning))) => *meaning += &format!(" {text}"),
+                (None, None) => {}
             }
-        } else if let Some(names) = names.take() {
+        } else if let Some((names, meaning)) = comment.take() {
+            let quoted: Vec<_> = names.split(", ").map(|name| format!("`{name}`")).collect();
             let default = match line.split_once(" = ") {
-                Some((key, value)) if !key.starts_with('#') => value.trim_matches('"').to_owned(),
+                Some((key, value)) if !key.starts_with('#') => format!("`{}`", value.trim_matches('"')),
                 _ => "–".to_owned(),
             };
-            found.insert((names, default));
+            let (first, rest) = meaning.split_at(1);
+            let meaning = format!("{}{}", first.to_uppercase(), rest.trim_end_matches('.'));
+            found.push(Setting { names: quoted.join(", "), default, meaning });
         }
     }
+    assert!(found.len() > 15, "only {}", found.len());
     found
 }
 
@@ -311,8 +354,8 @@ fn anchors(document: &Path) -> BTreeSet<String> {
 
 /// All documents, relative to the repository.
 fn documents() -> Vec<PathBuf> {
-    let mut documents = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
-    for directory in ["docs", "docs/adr"] {
+    let mut documents = Vec::new();
+    for directory in ["", "docs", "docs/adr", "deploy/kubernetes", "deploy/monitoring", "deploy/platform"] {
         for entry in fs::read_dir(root().join(directory)).expect("readable") {
             let path = Path::new(directory).join(entry.expect("readable").file_name());
             if path.extension().is_some_and(|extension| extension == "md") {
