@@ -107,7 +107,7 @@ impl Cell {
         let variables = [("PORT", "0"), ("CRM_AUTH_STRICT", "0")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let config = Config::load(&Sources::new(variables, directory))?;
-        let app = App::build(config, Parts::of_process(directory)).await?;
+        let app = App::build(config, Parts::of_process(directory)?).await?;
         let base = format!("http://{}", app.address());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(app.run(async move {

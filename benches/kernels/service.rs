@@ -36,7 +36,7 @@ impl Cell {
         let config = Config::load(&Sources::new(variables, directory.path()))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let stream = runtime.block_on(async {
-            let app = App::build(config, Parts::of_process(directory.path())).await?;
+            let app = App::build(config, Parts::of_process(directory.path())?).await?;
             let address = app.address();
             tokio::spawn(app.run(std::future::pending()));
             anyhow::Ok(TcpStream::connect(address).await?)

@@ -40,7 +40,7 @@ async fn cold_open(directory: &Path, report: &mut Report) -> anyhow::Result<()> 
     let variables = [("PORT", "0"), ("CRM_JWT_SECRET", SECRET), ("CRM_HOST", "127.0.0.1")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = Config::load(&Sources::new(variables, directory))?;
-    let app = App::build(config, Parts::of_process(directory)).await?;
+    let app = App::build(config, Parts::of_process(directory)?).await?;
     let mut times = Vec::new();
     for number in 0..TENANTS {
         let tenant = format!("t{number}").parse()?;
