@@ -2,7 +2,7 @@
 //!
 //! The life of a tenant's file, in the order of the modules:
 //! - `location`: the id becomes a file name, here and nowhere else.
-//! - `root`: the data root, which `LOCK` gives to one process.
+//! - `root`: the data root, which `LOCK` gives to one process; `volume` is the file system that it is on.
 //! - `schema`: migrations, and the template that new tenants are copied from.
 //! - `open`: creates, checks whose file it is, migrates; `files` is what it and `root` need of a file system.
 //! - `map`: finds open tenants, opens the others once, forgets the least used; `slot` is what it knows of one tenant.
@@ -36,6 +36,7 @@ mod root;
 pub(crate) mod rows;
 mod schema;
 mod slot;
+mod volume;
 
 use std::sync::Arc;
 
@@ -81,6 +82,18 @@ impl Tenants {
     /// # Errors
     /// SQLite is too old, or the data root cannot be used.
     pub async fn open(
+        root: DataRoot,
+        storage: &config::Storage,
+        tenants: &config::Tenants,
+        capacity: Capacity,
+        surroundings: Surroundings,
+    ) -> anyhow::Result<Self> {
+        let directory = root.directory().to_owned();
+        let opened = Self::try_open(root, storage, tenants, capacity, surroundings).await;
+        opened.map_err(|error| volume::explain(error, &directory))
+    }
+
+    async fn try_open(
         root: DataRoot,
         storage: &config::Storage,
         tenants: &config::Tenants,

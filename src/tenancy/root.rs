@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rustix::fs::statvfs;
+use rustix::process::geteuid;
 
-use super::{files, location};
+use super::{files, location, volume};
 use crate::domain::TenantId;
 
 /// How often a starting cell tries `LOCK` again.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
-/// Bytes of a file system's block, at least.
-const SMALLEST_BLOCK: u64 = 4096;
 
 /// The lock on a data root, released when the last holder drops it. Every open tenant holds it: the next cell must not
 /// start while a request of this one still writes.
@@ -45,13 +43,16 @@ impl DataRoot {
     /// Creates the directory and its parts where they are missing, and takes `LOCK`, waiting for at most `wait`.
     ///
     /// # Errors
-    /// The directory cannot be made or written, its file system has blocks that are too small, or another process holds
-    /// `LOCK` (the message says which).
+    /// The directory cannot be made or written, its file system is none that SQLite can trust or full, or another process
+    /// holds `LOCK` (the message says which).
     pub async fn open(directory: &Path, wait: Duration) -> anyhow::Result<Self> {
+        let opened = Self::try_open(directory, wait).await;
+        opened.map_err(|error| volume::explain(error, directory))
+    }
+
+    async fn try_open(directory: &Path, wait: Duration) -> anyhow::Result<Self> {
         make_directory(directory)?;
-        let volume = statvfs(directory)
-            .with_context(|| format!("cannot look at the file system of {}", directory.display()))?;
-        check_blocks(directory, volume.f_bsize)?;
+        volume::check(directory)?;
         let lock = lock(&directory.join("LOCK"), wait).await?;
         let root = Self { directory: directory.to_owned(), lock: Arc::new(Lock { _file: lock }) };
         for part in ["tenants", "copies", "copying", "incoming", "backups", "trash"] {
@@ -199,28 +200,17 @@ impl DataRoot {
 /// Ending of a tenant's file while it is being made. No tenant's file ends so: they end in `.db`.
 pub(super) const UNFINISHED: &str = ".db.new";
 
+/// Makes a directory that this process can use, or sees that the one there is.
 fn make_directory(path: &Path) -> anyhow::Result<()> {
     files::make_directory(path).with_context(|| {
         format!(
-            "cannot create the directory {}: give its parent to the user that runs the cell, or name another place in \
+            "cannot create the directory {}: give its parent to the user that runs the cell ({}), or name another place in \
              CRM_DATABASE_URL",
-            path.display()
+            path.display(),
+            geteuid().as_raw()
         )
-    })
-}
-
-/// Refuses file systems with blocks smaller than a page of memory. SQLite writes one byte of each page of a WAL's index
-/// before it maps it; with smaller blocks that leaves holes, and when a full disk has no block for one, touching it ends the
-/// process (SIGBUS).
-fn check_blocks(directory: &Path, block: u64) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        block >= SMALLEST_BLOCK,
-        "the file system of {} has blocks of {block} bytes, and a full disk could then end the process: make it with \
-         blocks of {SMALLEST_BLOCK} bytes or more (mkfs.ext4 -b {SMALLEST_BLOCK}), or name a data root on another one in \
-         CRM_DATABASE_URL",
-        directory.display()
-    );
-    Ok(())
+    })?;
+    volume::check_access(path)
 }
 
 /// Takes the lock, waiting for a stopping cell to release it: an upgrade starts the new one while the old one drains.
@@ -286,21 +276,5 @@ fn holder(file: &mut File) -> String {
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "another process".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// That a cell asks the file system is shown by `suites/crash/run disks`, which mounts one.
-    #[test]
-    fn a_file_system_with_small_blocks_is_refused_with_what_to_do() {
-        let directory = Path::new("/data/crm");
-        check_blocks(directory, 4096).expect("large enough");
-        let refused = check_blocks(directory, 1024).expect_err("too small").to_string();
-        for part in ["/data/crm", "1024", "mkfs.ext4 -b 4096", "CRM_DATABASE_URL"] {
-            assert!(refused.contains(part), "{refused}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use rustix::fs::{statfs, statvfs};
+use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::tenancy::files::blocking;
 use crate::tenancy::location::{SIDE_FILES, tenant_of};
 use crate::tenancy::map::Tenants;
 use crate::tenancy::root::{DataRoot, UNFINISHED};
+use crate::tenancy::volume::{FileSystem, Trust};
 
 /// A drill that is older than this is a promise that nobody keeps.
 const OLD_DRILL: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -68,26 +69,6 @@ impl Remarks {
         self.add(severity, subject, format!("{some}{more}: {what_to_do}"));
     }
 }
-
-/// File systems that answer `statfs` so, and whether SQLite can trust them with a WAL.
-const FILE_SYSTEMS: [(i64, &str, bool); 16] = [
-    (0xEF53, "ext4", true),
-    (0x5846_5342, "xfs", true),
-    (0x9123_683E, "btrfs", true),
-    (0x2FC1_2FC1, "zfs", true),
-    (0xF2F5_2010, "f2fs", true),
-    (0xCA45_1A4E, "bcachefs", true),
-    (0x0102_1994, "tmpfs", true),
-    (0x794C_7630, "overlayfs", true),
-    (0x6969, "nfs", false),
-    (0x517B, "smb", false),
-    (0xFF53_4D42, "cifs", false),
-    (0xFE53_4D42, "smb2", false),
-    (0x6573_5546, "fuse", false),
-    (0x0102_1997, "9p", false),
-    (0x00C3_6400, "ceph", false),
-    (0x4D44, "vfat", false),
-];
 
 impl Tenants {
     /// Looks at the data root; no tenant is opened.
@@ -179,24 +160,20 @@ fn survey(root: &DataRoot) -> io::Result<Vec<Remark>> {
 }
 
 fn volume(directory: &Path, remarks: &mut Remarks) -> io::Result<()> {
-    let kind = statfs(directory)?.f_type as i64 & 0xFFFF_FFFF;
+    let FileSystem { name, trust, block } = FileSystem::of(directory)?;
     let disk = statvfs(directory)?;
-    match FILE_SYSTEMS.iter().find(|(magic, ..)| *magic == kind) {
-        Some((_, name, true)) => {
-            let block = disk.f_bsize;
-            remarks.add(Severity::Ok, "file system", format!("{name}, blocks of {block} bytes"));
+    let (severity, message) = match trust {
+        Trust::Local => (Severity::Ok, format!("{name}, blocks of {block} bytes")),
+        Trust::Unsure => {
+            let asked = "it must be a local one, with shared memory and working locks";
+            (Severity::Warning, format!("{name}: {asked}"))
         }
-        Some((_, name, false)) => remarks.add(
-            Severity::Problem,
-            "file system",
-            format!("{name}: SQLite's WAL needs a local file system; move the data root to one"),
-        ),
-        None => remarks.add(
-            Severity::Warning,
-            "file system",
-            format!("of an unknown kind (0x{kind:X}): it must be a local one, with shared memory and working locks"),
-        ),
-    }
+        Trust::Unfit => {
+            let to_do = "SQLite's WAL needs a local file system; move the data root to one";
+            (Severity::Problem, format!("{name}: {to_do}"))
+        }
+    };
+    remarks.add(severity, "file system", message);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let size = disk.f_blocks.saturating_mul(disk.f_frsize).max(1);
     let text = format!("{} of {} are free", ByteSize(free), ByteSize(size));
