@@ -1,12 +1,12 @@
 //! The figures that are kept elsewhere, and read when somebody asks for metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::domain::{Clock, Timestamp};
 use crate::events::Tally;
 use crate::telemetry::Reading;
-use crate::tenancy::{Backlog, Capacity, Tenants};
+use crate::tenancy::{Backlog, Capacity, Stats, Tenants};
 
 /// The figures of the map and its engines.
 pub(super) fn readings(
@@ -64,35 +64,31 @@ pub(super) fn readings(
     of_event_work("events_oldest_age_seconds", "Age of the oldest of them", |_, backlog, now| {
         backlog.oldest.map_or(0, |oldest| now.since(oldest).as_secs())
     });
-    let last_drill = stats.clone();
-    let of_clock = clock.clone();
-    readings.push(Reading {
-        name: "drill_age_seconds",
-        help: "Since a copy was last restored and found equal; since the start if none was",
-        is_gauge: GAUGE,
-        read: Arc::new(move || {
-            let last = Timestamp::from_millis(last_drill.last_drill.load(Ordering::Relaxed));
-            of_clock.now().since(last).as_secs()
-        }),
-    });
-    readings.push(Reading {
-        name: "disk_free_bytes",
-        help: "Room on the data root's disk",
-        is_gauge: GAUGE,
-        read: Arc::new(tenants.free_space()),
-    });
-    readings.push(Reading {
-        name: "tenants_quarantined",
-        help: "Tenants whose file is refused",
-        is_gauge: GAUGE,
-        read: Arc::new(tenants.quarantined()),
-    });
-    readings.push(Reading {
-        name: "tenants_open_limit",
-        help: "Tenants that may be open at once",
-        is_gauge: GAUGE,
-        read: Arc::new(move || capacity.tenants),
-    });
+    let mut age = |name, help, last: fn(&Stats) -> &AtomicI64| {
+        let (stats, clock) = (stats.clone(), clock.clone());
+        let read =
+            move || clock.now().since(Timestamp::from_millis(last(&stats).load(Ordering::Relaxed))).as_secs();
+        readings.push(Reading { name, help, is_gauge: GAUGE, read: Arc::new(read) });
+    };
+    age(
+        "drill_age_seconds",
+        "Since a copy was last restored and found equal; since the start if none was",
+        |stats| &stats.last_drill,
+    );
+    age(
+        "backup_age_seconds",
+        "Since all tenants were last backed up; since 1970 if they never were",
+        |stats| &stats.last_backup,
+    );
+    let (low_water, stop_writes) = tenants.space_marks();
+    let mut gauge = |name, help, read: Arc<dyn Fn() -> u64 + Send + Sync>| {
+        readings.push(Reading { name, help, is_gauge: GAUGE, read });
+    };
+    gauge("disk_free_bytes", "Room on the data root's disk", Arc::new(tenants.free_space()));
+    gauge("disk_low_water_bytes", "With less room, no copies are made", Arc::new(move || low_water));
+    gauge("disk_stop_writes_bytes", "With less room, nothing is written", Arc::new(move || stop_writes));
+    gauge("tenants_quarantined", "Tenants whose file is refused", Arc::new(tenants.quarantined()));
+    gauge("tenants_open_limit", "Tenants that may be open at once", Arc::new(move || capacity.tenants));
     readings
 }
 

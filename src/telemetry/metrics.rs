@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
 use super::exposition::{Exposition, classic};
+use super::process::Process;
 
 /// The label of the figures that the platform's dashboards read of every cell, under names without a prefix.
 const CELL: (Cow<'static, str>, Cow<'static, str>) = (Cow::Borrowed("cell"), Cow::Borrowed("crm"));
@@ -91,6 +92,7 @@ impl Metrics {
     #[must_use]
     pub fn new(readings: Vec<Reading>) -> Self {
         let mut all = Registry::default();
+        all.register_collector(Box::new(Process));
         let registry = all.sub_registry_with_label(CELL);
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register("http_requests", "Requests answered", requests.clone());

@@ -5,6 +5,7 @@ mod exposition;
 mod json;
 mod logging;
 mod metrics;
+mod process;
 
 pub use exposition::Exposition;
 pub use logging::{in_full, start_logging};

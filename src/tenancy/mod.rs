@@ -125,6 +125,8 @@ impl Tenants {
         opener.settle().await?;
         let seen = catalog.set_tenants(&opener.tenants()).await;
         seen.context("writing the catalog: remove catalog.db, which is made anew")?;
-        Self::new(opener, catalog, capacity.tenants, &settings).await
+        let tenants = Self::new(opener, catalog, capacity.tenants, &settings).await?;
+        tenants.recall().await;
+        Ok(tenants)
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::FleetError;
+use super::milestones::Milestone;
 use super::restore::moment;
 use super::retention::{Held, expendable};
 use crate::domain::{TenantId, Timestamp};
@@ -150,6 +151,7 @@ impl Tenants {
         mut step: impl FnMut(BackupStep) + Send,
     ) -> Result<BackedUp, FleetError> {
         let BackupOrder { tenants, directory, keep } = order;
+        let is_of_all = tenants.is_none();
         let mut tenants = match tenants {
             Some(named) => named,
             None => self.all(),
@@ -201,6 +203,9 @@ impl Tenants {
         }
         failpoint!("backup.filled", FleetError::Io);
         let (name, path, written) = blocking(move || set.finish(manifest)).await?;
+        if is_of_all && written.failed.is_empty() {
+            self.reached(Milestone::Backup, made_at).await;
+        }
         let removed = match keep {
             Some(keep) => blocking(move || retain(&directory, keep)).await?,
             None => Vec::new(),

@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::sleep;
 
 use super::error::FleetError;
+use super::milestones::Milestone;
 use crate::domain::{Scope, TenantId, Timestamp};
 use crate::tenancy::engine::{LongRead, Read};
 use crate::tenancy::error::StoreError;
@@ -21,8 +22,6 @@ use crate::tenancy::files::{blocking, make_anew, remove_if_there};
 use crate::tenancy::map::Tenants;
 use crate::tenancy::schema;
 
-/// What the catalog calls the last drill that went well.
-const MOMENT: &str = "drill";
 /// How often it is looked whether a drill is due: a twentieth of the time between two, within these bounds.
 const SHORTEST_TICK: Duration = Duration::from_millis(50);
 const LONGEST_TICK: Duration = Duration::from_secs(600);
@@ -55,10 +54,7 @@ impl Tenants {
             Ok(true) => {
                 let now = self.opener().shared.clock.now();
                 stats.drills.fetch_add(1, Ordering::Relaxed);
-                stats.last_drill.store(now.millis(), Ordering::Relaxed);
-                if let Err(error) = self.catalog.set_moment(MOMENT, now).await {
-                    tracing::warn!(error = &error as &dyn Error, "the catalog cannot be used");
-                }
+                self.reached(Milestone::Drill, now).await;
             }
             Ok(false) => {}
             Err(_) => {
@@ -125,7 +121,7 @@ impl Tenants {
 
     /// When a drill last went well.
     pub async fn last_drill(&self) -> Option<Timestamp> {
-        self.catalog.moment(MOMENT).await.ok().flatten()
+        self.milestone(Milestone::Drill).await
     }
 }
 
@@ -159,8 +155,6 @@ async fn digest(connection: &mut SqliteConnection) -> Result<Digested, sqlx::Err
 
 /// Holds one drill in each span of `every`.
 pub(super) async fn hold(tenants: Arc<Tenants>, every: Duration) {
-    let last = tenants.last_drill().await.unwrap_or_else(|| tenants.opener().shared.clock.now());
-    tenants.stats().last_drill.store(last.millis(), Ordering::Relaxed);
     let mut next = 0;
     loop {
         sleep((every / 20).clamp(SHORTEST_TICK, LONGEST_TICK)).await;

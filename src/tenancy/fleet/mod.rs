@@ -16,6 +16,7 @@ mod error;
 mod freeze;
 mod life;
 mod log;
+mod milestones;
 mod promotion;
 mod restore;
 mod retention;

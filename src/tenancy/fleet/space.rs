@@ -134,6 +134,13 @@ impl Tenants {
         let opener = self.opener_arc();
         move || opener.shared.space.free()
     }
+
+    /// With fewer free bytes than this no copies are made, and with fewer than that nothing is written.
+    #[must_use]
+    pub fn space_marks(&self) -> (u64, u64) {
+        let space = &self.opener().shared.space;
+        (space.low_water, space.stop_writes)
+    }
 }
 
 /// Looks at the disk regularly.

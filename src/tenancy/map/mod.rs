@@ -84,8 +84,10 @@ pub struct Stats {
     pub drills: AtomicU64,
     /// Those that were not what they should be.
     pub drill_failures: AtomicU64,
-    /// When the last one went well, in milliseconds since 1970; 0: none is known of.
+    /// When the last one went well, or else the process started, in milliseconds since 1970.
     pub last_drill: AtomicI64,
+    /// When all tenants were last backed up, in milliseconds since 1970; 0: they never were.
+    pub last_backup: AtomicI64,
     /// Files that were looked at as a whole and are not sound.
     pub check_failures: AtomicU64,
     /// Files that were claimed while another claim on them lived: must stay 0.

@@ -111,6 +111,32 @@ async fn a_copy_is_restored_and_compared_regularly_and_every_file_is_looked_at()
 }
 
 #[tokio::test]
+async fn the_age_of_a_backup_is_that_of_the_last_that_left_nobody_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let age = async |cell: &Cell| {
+        cell.anonymous().get("/metrics").await.json()["backup_age_seconds"].as_u64().expect("a figure")
+    };
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    operator.ok(&["tenants", "create", "acme", "damaged"]);
+    operator.ok(&["backup", "acme"]);
+    assert!(age(&cell).await > 1_000_000_000, "since 1970: it never ran");
+    assert_eq!(cell.terminate(), Some(0));
+    let damaged = directory.path().join("crm_cell/tenants/damaged.db");
+    fs::write(&damaged, "no database".repeat(100)).expect("written");
+    let cell = Cell::start(directory.path());
+    assert_eq!(operator.run(&["backup", "--all"]).code, 5);
+    assert!(age(&cell).await > 1_000_000_000, "one is missing");
+    operator.ok(&["tenants", "delete", "damaged"]);
+
+    operator.ok(&["backup", "--all"]);
+
+    assert!(age(&cell).await < 60);
+    assert_eq!(cell.terminate(), Some(0));
+    assert!(age(&Cell::start(directory.path())).await < 60, "it is remembered");
+}
+
+#[tokio::test]
 async fn a_drill_that_an_operator_holds_counts_as_the_cells_own() {
     let directory = tempfile::tempdir().expect("a directory");
     let cell = Cell::start(directory.path());
