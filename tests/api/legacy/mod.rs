@@ -5,6 +5,7 @@
 
 mod hostile;
 mod refusal;
+mod rehearsal;
 mod rows;
 mod runs;
 
