@@ -22,9 +22,10 @@ EXPOSE 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=40s CMD ["/usr/local/bin/crm-cell", "health"]
 ENTRYPOINT ["/usr/local/bin/crm-cell"]
+COPY --chmod=0644 LICENSE THIRD-PARTY-LICENSES.txt /usr/share/licenses/crm-cell/
 
-# `--target prebuilt`: the same image without compiling, of what lies in the build context: the binary and an empty
-# directory `data`.
+# `--target prebuilt`: the same image without compiling, of what lies in the build context: the binary, the two files of
+# licences and an empty directory `data`.
 FROM runtime AS prebuilt
 COPY --chmod=0755 crm-cell /usr/local/bin/crm-cell
 COPY --chown=65532:65532 data /data
