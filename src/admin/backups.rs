@@ -64,6 +64,7 @@ pub(super) async fn copy(
 ) -> Result<(), Refusal> {
     let (desk, _) = Desk::of(depot)?;
     let Copies { tenants } = body(request).await?;
+    desk.tenants.check_known(tenants.as_deref().unwrap_or_default())?;
     stream::answer(response, move |steps| async move {
         let tenants = match tenants {
             Some(named) => named,

@@ -64,7 +64,7 @@ impl Refusal {
 impl From<FleetError> for Refusal {
     fn from(error: FleetError) -> Self {
         let (status, code) = match &error {
-            FleetError::NoSuchTenant(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            FleetError::NoSuchTenant(_) | FleetError::NoSuchFile(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             FleetError::Deleted(_) => (StatusCode::CONFLICT, "DELETED"),
             FleetError::Exists(_) => (StatusCode::CONFLICT, "EXISTS"),
             FleetError::Protected(_) => (StatusCode::CONFLICT, "PROTECTED"),
@@ -94,7 +94,7 @@ impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         let code = match error {
             LogError::Io(_) => "FAILED",
-            LogError::Broken { .. } | LogError::Missing(_) => "LOG_BROKEN",
+            LogError::Broken { .. } | LogError::Missing(_) | LogError::Replaced => "LOG_BROKEN",
         };
         Self { code, ..Self::internal(&error) }
     }

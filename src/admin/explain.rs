@@ -26,6 +26,7 @@ pub(super) async fn explain(request: &mut Request, depot: &mut Depot) -> Result<
     let (desk, _) = Desk::of(depot)?;
     let id: String = request.param("id").unwrap_or_default();
     let Where { tenant, all } = query(request)?;
+    desk.tenants.check_known(tenant.as_slice())?;
     let answered = desk.cell.as_ref().map(|cell| cell.recent.find(&id)).unwrap_or_default();
     let mut tenants: Vec<TenantId> = tenant.into_iter().collect();
     if tenants.is_empty() {

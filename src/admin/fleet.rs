@@ -32,6 +32,7 @@ pub(super) async fn check(
 ) -> Result<(), Refusal> {
     let (desk, _) = Desk::of(depot)?;
     let Named { tenants } = body(request).await?;
+    desk.tenants.check_known(tenants.as_deref().unwrap_or_default())?;
     stream::answer(response, move |steps| async move {
         let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
         tenants.sort();
@@ -54,6 +55,7 @@ pub(super) async fn drill(
 ) -> Result<(), Refusal> {
     let (desk, _) = Desk::of(depot)?;
     let Named { tenants } = body(request).await?;
+    desk.tenants.check_known(tenants.as_deref().unwrap_or_default())?;
     stream::answer(response, move |steps| async move {
         let mut tenants = tenants.unwrap_or_else(|| desk.tenants.all());
         tenants.sort();
@@ -61,7 +63,7 @@ pub(super) async fn drill(
         let drill_one = async |tenant| {
             let error = match desk.tenants.drill(&tenant).await {
                 Ok(true) => None,
-                Ok(false) => Some("it does not exist, or is written to all the time".to_owned()),
+                Ok(false) => Some("it was deleted meanwhile, or is written to all the time".to_owned()),
                 Err(error) => Some(Refusal::internal(&error).message().to_owned()),
             };
             Ok((error.is_none(), json!({ "error": error })))

@@ -147,7 +147,9 @@ impl Console {
             // Files that root makes there would keep the cell from starting.
             anyhow::ensure!(
                 owner == we,
-                "no cell runs on {}, which belongs to user {owner}: run this as that user (sudo -u '#{owner}' crm-cell …)",
+                "no cell runs on {}, which belongs to user {owner}: run this as that user (sudo -u '#{owner}' \
+                 CRM_DATABASE_URL=sqlite:///{}.db crm-cell …)",
+                data_root.display(),
                 data_root.display()
             );
             match offline::settings(config.clone(), Arc::new(SystemClock)).open(&data_root).await {

@@ -205,7 +205,7 @@ fn explained_in_words(explained: &Value) -> String {
         let how = if caller["unbound"] == true { "on X-Tenant-Id alone" } else { "bound to it" };
         let confined = if caller["confined"] == true { ", confined to their own records" } else { "" };
         said += &format!(
-            "  {} ({}), vouched for by {}, admitted to {} {how}{confined}; settled in {:.1} ms\n",
+            "  {} ({}), vouched for by {}, admitted to {}, {how}{confined}; settled in {:.1} ms\n",
             text(&caller["user"]),
             text(&caller["role"]),
             text(&caller["source"]),

@@ -221,11 +221,17 @@ const TRASHED: Columns = (&["TENANT", "DELETED", "SIZE", "REASON"], |done| {
     vec![text(&done["tenant"]), moment(&done["at"]), size(&done["bytes"]), text(&done["reason"])]
 });
 const PURGED: Columns = (&["TENANT", "REMOVED", "LEFT IN BACKUPS"], |done| {
-    let paths = |list: &Value| {
+    let paths = |list: &Value, none: &str| {
         let paths: Vec<_> = list.as_array().into_iter().flatten().map(text).collect();
-        if paths.is_empty() { "nothing".to_owned() } else { paths.join("\n") }
+        if paths.is_empty() { none.to_owned() } else { paths.join("\n") }
     };
-    vec![text(&done["tenant"]), paths(&done["removed"]), paths(&done["remaining"])]
+    let (removed, remaining) = (&done["removed"], &done["remaining"]);
+    // What `backup --to` made is where nobody here knows.
+    vec![
+        text(&done["tenant"]),
+        paths(removed, "nothing"),
+        paths(remaining, "none in backups/; look where --to led"),
+    ]
 });
 
 async fn act(

@@ -89,6 +89,17 @@ impl Gateway {
         let path = format!("/customers/none-{}", self.mark);
         let id = format!("doctor-{}-0", self.mark);
         let answer = self.call(Method::GET, &path, suspended, &id, &[], None).await;
+        let said = match &answer {
+            None => "it gives no answer".to_owned(),
+            Some(answer) => {
+                let code = answer
+                    .body
+                    .as_ref()
+                    .and_then(|body| body["code"].as_str())
+                    .unwrap_or("no error of the cell's");
+                format!("it answers {} ({code})", answer.status)
+            }
+        };
         let code = answer.and_then(|answer| Some(answer.body?["code"].as_str()?.to_owned()));
         match code.as_deref() {
             Some("TENANT_SUSPENDED") => None,
@@ -98,8 +109,10 @@ impl Gateway {
             )),
             _ => Some(remark(
                 "problem",
-                "the cell cannot be asked through it: is the URL that of the cell behind the gateway, and the token (GATEWAY_TOKEN) \
-                 one that both take, for any tenant?",
+                format!(
+                    "the cell cannot be asked through it, {said}: is the URL that of the cell behind the gateway, and the token \
+                     (GATEWAY_TOKEN) one that both take, for any tenant?"
+                ),
             )),
         }
     }

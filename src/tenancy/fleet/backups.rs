@@ -3,8 +3,9 @@
 //! A set is a directory named after its time. It holds a file for each tenant, named as in `tenants/`; `SHA256SUMS`, which
 //! `sha256sum -c` reads; and `manifest.json`, which is written last: a directory without one is no backup.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -161,18 +162,25 @@ impl Tenants {
         if let Some(missing) = tenants.iter().find(|tenant| !self.opener().exists(tenant)) {
             return Err(self.missing(missing));
         }
-        let directory = match directory {
-            // It may be on another disk, and be what frees this one.
-            Some(directory) => {
-                let wanted = directory.clone();
-                self.check_space_at(wanted).await?;
-                directory
-            }
-            None => {
-                self.check_space().await?;
-                self.opener().root.backups()
-            }
+        let elsewhere = directory.is_some();
+        let directory = directory.unwrap_or_else(|| self.opener().root.backups());
+        if elsewhere && directory.parent().is_some_and(|parent| !parent.is_dir()) {
+            let parent = directory.parent().unwrap_or(&directory).display();
+            return Err(FleetError::Unfit(format!("there is no directory {parent}: is its disk mounted?")));
+        }
+        // It may be on another disk, and be what frees this one.
+        let has_room = async || match elsewhere {
+            true => self.check_space_at(directory.clone()).await,
+            false => self.check_space().await,
         };
+        let mut removed = Vec::new();
+        if let Err(low) = has_room().await {
+            let keep = keep.ok_or(low)?;
+            // What may go is what makes room.
+            let directory = directory.clone();
+            removed = blocking(move || retain(&directory, keep)).await?;
+            has_room().await?;
+        }
         let made_at = self.opener().shared.clock.now();
         let set = {
             let directory = directory.clone();
@@ -206,10 +214,9 @@ impl Tenants {
         if is_of_all && written.failed.is_empty() {
             self.reached(Milestone::Backup, made_at).await;
         }
-        let removed = match keep {
-            Some(keep) => blocking(move || retain(&directory, keep)).await?,
-            None => Vec::new(),
-        };
+        if let Some(keep) = keep {
+            removed.extend(blocking(move || retain(&directory, keep)).await?);
+        }
         Ok(BackedUp { backup: Backup { name, path, manifest: written }, removed })
     }
 
@@ -231,7 +238,7 @@ impl Tenants {
         Ok(Some(Entry { tenant, file, as_of, bytes, sha256, content: snapshot.content }))
     }
 
-    /// The backups in `directory`, or in `backups/`, the newest first; of this tenant, if one is named.
+    /// The backups in `directory` (or that it is), or in `backups/`, the newest first; of this tenant, if one is named.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -264,7 +271,9 @@ impl Tenants {
         });
         found.ok_or_else(|| {
             let which = name.map_or_else(|| "no backup".to_owned(), |name| format!("no backup {name}"));
-            FleetError::Unfit(format!("there is {which} of the tenant {of}: see `crm-cell backups {of}`"))
+            FleetError::NoSuchFile(format!(
+                "there is {which} of the tenant {of}: see `crm-cell backups {of}`"
+            ))
         })
     }
 
@@ -304,7 +313,7 @@ impl UnfinishedSet {
     fn make(directory: &Path, made_at: Timestamp) -> io::Result<Self> {
         make_directory(directory)?;
         let path = directory.join(time_in_name(made_at) + UNFINISHED);
-        fs::create_dir(&path).map_err(|error| match error.kind() {
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::other("another backup has just begun: try again"),
             _ => error,
         })?;
@@ -349,8 +358,11 @@ fn read_sets(directory: &Path) -> io::Result<Vec<Backup>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(sets),
         entries => entries?,
     };
-    for entry in entries {
-        let path = entry?.path();
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    if directory.join(MANIFEST).is_file() {
+        paths = vec![directory.to_owned()];
+    }
+    for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.ends_with(UNFINISHED) {
             continue;

@@ -31,7 +31,10 @@ pub enum FleetError {
     /// No file may change now.
     #[error("the files are frozen: wait, or thaw them with `crm-cell thaw`")]
     Frozen,
-    /// There is nothing to restore it from, or that is not what it should be.
+    /// There is nothing to restore it from.
+    #[error("{0}")]
+    NoSuchFile(String),
+    /// What it is to be restored from is not what it should be.
     #[error("{0}")]
     Unfit(String),
     /// There is too little room for it.

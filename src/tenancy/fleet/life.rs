@@ -88,6 +88,14 @@ impl Tenants {
         if self.opener().exists(tenant) { Ok(()) } else { Err(self.missing(tenant)) }
     }
 
+    /// Refuses names of tenants that have no file.
+    ///
+    /// # Errors
+    /// One has none.
+    pub fn check_known(&self, tenants: &[TenantId]) -> Result<(), FleetError> {
+        tenants.iter().try_for_each(|tenant| self.must_exist(tenant))
+    }
+
     /// Makes an empty tenant; that there is one already is no error.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -77,6 +77,12 @@ pub enum LogError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Somebody put another file in its place, or none, or cut its end off.
+    #[error(
+        "operators.jsonl is not what this cell has written: it was replaced, removed or cut off while the cell runs. Put the old \
+         one back, or restart the cell to go on with what lies there"
+    )]
+    Replaced,
     /// The chain is whole, but has no entry of this hash.
     #[error("no entry has the hash {0}: the end of the log was cut off, or it is another log")]
     Missing(String),
@@ -107,6 +113,19 @@ struct End {
     file: File,
     seq: u64,
     hash: String,
+}
+
+impl End {
+    /// Whether the file that is written to is the one that lies at `path`.
+    fn check_place(&self, path: &Path) -> Result<(), LogError> {
+        let ours = self.file.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            Ok(_) => Err(LogError::Replaced),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LogError::Replaced),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl OperatorLog {
@@ -167,6 +186,7 @@ impl OperatorLog {
         }
         deed.outcome = deed.outcome.chars().take(OUTCOME).collect();
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.check_place(&self.path)?;
         let entry = LogEntry { seq: end.seq + 1, deed, previous: end.hash.clone() };
         let raw = serde_json::value::to_raw_value(&entry).map_err(io::Error::from)?;
         let hash = hash_of(&raw);
@@ -201,7 +221,17 @@ impl OperatorLog {
     /// # Errors
     /// See [`LogError`].
     pub fn verify(&self, head: Option<&str>) -> Result<Verified, LogError> {
-        verify(&self.path, head)
+        let last = {
+            let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            end.check_place(&self.path)?;
+            end.hash.clone()
+        };
+        let verified = verify(&self.path, head)?;
+        // Entries may have come since, and none of those may be gone.
+        if verified.hash != last && last != BEGINNING {
+            verify(&self.path, Some(&last)).map_err(|_| LogError::Replaced)?;
+        }
+        Ok(verified)
     }
 
     /// The last `limit` entries, the newest first; of this tenant, if one is named.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -311,7 +312,9 @@ impl Tenants {
                 let file = self.opener().root.copy_file(of);
                 match fs::metadata(&file).and_then(|copy| copy.modified()) {
                     Ok(as_of) => Ok((file, "its copy".to_owned(), Some(moment(as_of)), None)),
-                    Err(error) => unfit(format!("the tenant {of} has no copy: {error}")),
+                    Err(error) => {
+                        Err(FleetError::NoSuchFile(format!("the tenant {of} has no copy: {error}")))
+                    }
                 }
             }
             Source::Undo => {
@@ -322,7 +325,10 @@ impl Tenants {
                         let file = self.opener().trash.file_of(&kept);
                         Ok((file, format!("trash/{}", kept.name), Some(kept.at), None))
                     }
-                    None => unfit(format!("nothing took the place of the tenant {of} lately")),
+                    None => {
+                        let why = format!("nothing took the place of the tenant {of} lately");
+                        Err(FleetError::NoSuchFile(why))
+                    }
                 }
             }
             Source::File { path } if path.is_file() => {
@@ -333,7 +339,15 @@ impl Tenants {
                 }
                 Ok((path.clone(), path.display().to_string(), None, None))
             }
-            Source::File { path } => unfit(format!("there is no file {}", path.display())),
+            Source::File { path } => {
+                let why = match fs::metadata(path) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        "cannot be reached by the user that the cell runs as"
+                    }
+                    _ => "is no file that the cell sees",
+                };
+                Err(FleetError::NoSuchFile(format!("{} {why}", path.display())))
+            }
             Source::Live => unfit(format!("a tenant cannot be restored from itself: {of}")),
         }
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use rustix::fs::statvfs;
+use rustix::fs::{Access, access, statvfs};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -195,11 +196,15 @@ fn volume(directory: &Path, remarks: &mut Remarks) -> io::Result<()> {
 
 fn modes(root: &DataRoot, remarks: &mut Remarks) -> io::Result<()> {
     let owner = rustix::process::geteuid().as_raw();
-    let mut wrong = Vec::new();
+    let (mut closed, mut wide) = (Vec::new(), Vec::new());
     let mut look = |path: &Path, may: u32| -> io::Result<()> {
         let metadata = fs::symlink_metadata(path)?;
-        if metadata.uid() != owner && owner != 0 || metadata.permissions().mode() & 0o777 & !may != 0 {
-            wrong.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let is_wide = metadata.permissions().mode() & 0o777 & !may != 0;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match access(path, Access::READ_OK | Access::WRITE_OK) {
+            Err(Errno::ACCESS | Errno::PERM) => closed.push(format!("{name} (user {}'s)", metadata.uid())),
+            _ if is_wide || metadata.uid() != owner && owner != 0 => wide.push(name),
+            _ => {}
         }
         Ok(())
     };
@@ -208,10 +213,13 @@ fn modes(root: &DataRoot, remarks: &mut Remarks) -> io::Result<()> {
         // Gone by now: a WAL.
         let _gone = look(&entry?.path(), 0o600);
     }
+    let to_do =
+        format!("the cell, which runs as user {owner}, cannot read and write this: chown it to that user");
+    remarks.list(Severity::Problem, "modes", &closed, &to_do);
     remarks.list(
         Severity::Warning,
         "modes",
-        &wrong,
+        &wide,
         "others than the cell's user may enter or read this; chown it to that user, chmod go= it",
     );
     Ok(())

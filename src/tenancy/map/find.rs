@@ -146,7 +146,7 @@ impl Inner {
                     && let OpenError::Unavailable(_) = &error
                 {
                     self.stats.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(tenant_id = %tenant, %error, "opening a tenant failed");
+                    tracing::warn!(tenant_id = %tenant, error = &error as &dyn std::error::Error, "opening a tenant failed");
                     if self.opener.exists(&tenant) {
                         self.roll.refused(&tenant);
                     }

@@ -146,7 +146,7 @@ async fn a_preview_changes_nothing_and_what_a_restore_replaced_can_be_brought_ba
         (&json!(true), &json!({"before": 2, "after": 1}))
     );
     assert_eq!(acme.get("/customers").await.text, now);
-    operator.refused(&["restore", "acme", "--undo"], 1);
+    operator.refused(&["restore", "acme", "--undo"], 3);
 
     operator.ok(&["tenants", "read-only", "acme", "--reason", "moving"]);
     operator.ok(&["restore", "acme"]);
@@ -169,7 +169,7 @@ async fn nothing_is_restored_from_what_is_damaged_foreign_or_missing() {
     let operator = Operator(directory.path());
     cell.tenant("acme").create_customer("华为").await;
     cell.tenant("other").create_customer("中兴").await;
-    let said = operator.refused(&["restore", "acme"], 1);
+    let said = operator.refused(&["restore", "acme"], 3);
     assert!(said.contains("no backup of the tenant acme"), "{said}");
     let made = operator.ok(&["backup", "acme", "other"]);
     let (acme, other) = (set_of(&made).join("acme.db"), set_of(&made).join("other.db"));
@@ -185,14 +185,16 @@ async fn nothing_is_restored_from_what_is_damaged_foreign_or_missing() {
     operator.refused(&["restore", "acme", "--file", &file], 1);
     let said = operator.refused(&["restore", "acme", "--file", &other.to_string_lossy()], 1);
     assert!(said.contains("another tenant"), "{said}");
-    for arguments in [
-        &["restore", "acme", "--file", "nowhere.db"][..],
-        &["restore", "acme", "--backup", "nowhere"],
-        &["restore", "acme", "--copy"],
-        &["restore", "acme", "--file", "crm_cell/tenants/acme.db"],
+    for (arguments, code) in [
+        (&["restore", "acme", "--file", "nowhere.db"][..], 3),
+        (&["restore", "acme", "--backup", "nowhere"], 3),
+        (&["restore", "acme", "--copy"], 3),
+        (&["restore", "acme", "--file", "crm_cell/tenants/acme.db"], 1),
     ] {
-        operator.refused(arguments, 1);
+        operator.refused(arguments, code);
     }
+    let said = operator.refused(&["backup", "--all", "--to", "not-mounted/backups"], 1);
+    assert!(said.contains("not-mounted: is its disk mounted?"), "{said}");
     assert_eq!(cell.tenant("acme").get("/customers").await.json()["total"], 1);
     let copying = directory.path().join("crm_cell/copying");
     assert_eq!(fs::read_dir(copying).expect("readable").count(), 0, "nothing is left of it");
@@ -261,6 +263,8 @@ async fn as_many_backups_are_kept_as_are_wanted_of_each_tenant() {
         let items = of["items"].as_array().expect("a list").iter();
         items.map(|item| item["name"].clone()).collect::<Vec<_>>()
     };
+    let set = last["path"].as_str().expect("a path");
+    operator.ok(&["restore", "acme", "--from", set]);
     let left = names(&operator.ok(&["backups"]));
     assert_eq!(left, [last["name"].clone(), all["name"].clone()], "the only one of `other` stays");
     assert_eq!(names(&operator.ok(&["backups", "other"])), [all["name"].clone()]);

@@ -66,6 +66,7 @@ async fn a_nearly_full_disk_stops_copies_and_backups_before_it_stops_writes() {
     let cell = Cell::start(directory.path());
     cell.tenant("acme").create_customer("华为").await;
     operator.ok(&["backup", "acme"]);
+    operator.ok(&["backup", "acme"]);
     assert_eq!(cell.terminate(), Some(0));
 
     let cell = Cell::spawn(Cell::command(directory.path()).env("CRM__STORAGE__LOW_WATER", "1000PiB"));
@@ -75,6 +76,10 @@ async fn a_nearly_full_disk_stops_copies_and_backups_before_it_stops_writes() {
         let said = operator.refused(arguments, 1);
         assert!(said.contains("storage.low_water") && said.contains("free some space"), "{said}");
     }
+    let sets = || fs::read_dir(directory.path().join("crm_cell/backups")).expect("there").count();
+    assert_eq!(sets(), 2);
+    operator.refused(&["backup", "acme", "--keep", "1"], 1);
+    assert_eq!(sets(), 1, "what may go is removed to make room");
     let acme = cell.tenant("acme");
     let refused = acme.post("/customers/import", &json!({ "items": [{ "name": "多" }] })).await;
     assert_eq!((refused.status, &refused.json()["details"]), (StatusCode::LOCKED, &json!("not-written")));
@@ -150,6 +155,16 @@ async fn a_drill_that_an_operator_holds_counts_as_the_cells_own() {
 
     operator.ok(&["tenants", "drill", "acme"]);
 
+    for command in [
+        &["tenants", "drill", "acmee"][..],
+        &["tenants", "copy", "acmee"],
+        &["doctor", "acmee"],
+        &["explain", "r", "--tenant", "acmee"],
+    ] {
+        let said = operator.refused(command, 3);
+        assert!(said.contains("there is no tenant acmee"), "{said}");
+    }
+    assert_eq!(metrics().await["drill_failures"], 0, "a slip of the pen raises no alarm");
     assert_eq!(metrics().await["drills"], 1);
     assert_eq!(drill_remark(&operator), "ok");
 }

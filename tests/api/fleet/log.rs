@@ -41,8 +41,35 @@ async fn whatever_operators_do_is_logged_and_who_changes_the_log_is_found_out() 
     assert!(said.contains("line 1: it was changed"), "{said}");
     let last = text.trim_end().rfind('\n').expect("lines");
     fs::write(&path, &text[..=last]).expect("written");
+    let said = operator.refused(&["audit", "verify"], 5);
+    assert!(said.contains("cut off while the cell runs"), "{said}");
+    assert_eq!(cell.terminate(), Some(0));
     operator.ok(&["audit", "verify"]);
     operator.refused(&["audit", "verify", "--head", head], 5);
+}
+
+#[tokio::test]
+async fn nothing_is_done_whose_log_entry_would_go_into_a_file_that_is_not_there_any_more() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cell = Cell::start(directory.path());
+    let operator = Operator(directory.path());
+    operator.ok(&["tenants", "create", "acme"]);
+    let log = directory.path().join("crm_cell/operators.jsonl");
+    let aside = directory.path().join("aside");
+    fs::rename(&log, &aside).expect("moved");
+    for put_back in [false, true] {
+        if put_back {
+            fs::write(&log, fs::read(&aside).expect("the log"))
+                .expect("another file, as an editor leaves it");
+        }
+        let said = operator.refused(&["tenants", "suspend", "acme"], 5);
+        assert!(said.contains("replaced, removed or cut off") && said.contains("restart the cell"), "{said}");
+        assert_eq!(cell.tenant("acme").get("/customers").await.status, 200, "it was not done");
+        operator.refused(&["audit", "verify"], 5);
+    }
+    fs::rename(&aside, &log).expect("put back");
+    operator.ok(&["tenants", "suspend", "acme"]);
+    assert_eq!(operator.ok(&["audit", "verify"])["entries"], 4);
 }
 
 #[tokio::test]
