@@ -377,8 +377,12 @@ mod tests {
             assert!(matches!(error, LogError::Broken { line: at, .. } if at == line), "{error}");
         }
         fs::write(&path, format!("{}\n{}\n", lines[0], lines[1])).expect("written");
-        log.verify(None).expect("whole as far as it goes");
-        let error = log.verify(Some(&head)).expect_err("its end was cut off");
+        let error = log.verify(None).expect_err("it knows what it has written");
+        assert!(matches!(error, LogError::Replaced), "{error}");
+
+        let restarted = OperatorLog::open(path).expect("opened");
+        restarted.verify(None).expect("whole as far as it goes");
+        let error = restarted.verify(Some(&head)).expect_err("its end was cut off");
         assert!(matches!(error, LogError::Missing(_)), "{error}");
     }
 }
