@@ -3,6 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::cell::{crm_cell, get};
 
 #[test]
@@ -74,8 +76,7 @@ fn it_serves_and_stops_cleanly_although_nobody_reads_the_log() {
         let headers = [("Authorization", "Bearer dev"), ("X-Tenant-Id", "acme")];
         assert_eq!(get(address, "/customers", &headers), Some(200));
     }
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("sent");
     let start = Instant::now();
     let mut status = None;
     while status.is_none() && start.elapsed() < Duration::from_secs(20) {

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::cell::refusal;
 
 /// The binary, with `sockets` (`3<&0 4<&0`, say) made of what is passed.
@@ -22,8 +24,7 @@ fn activated(directory: &Path, socket: OwnedFd, sockets: &str) -> Command {
 }
 
 fn terminate(child: &mut Child) {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    kill_process(Pid::from_child(child), Signal::TERM).expect("sent");
 }
 
 fn socket() -> (TcpListener, OwnedFd) {

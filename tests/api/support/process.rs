@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Client, SECRET, eventually};
 
 /// A running `crm-cell serve`. Killed when dropped.
@@ -90,8 +92,7 @@ impl Cell {
 
     /// SIGTERM; returns the exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("sent");
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(30) {
             if let Some(status) = self.child.try_wait().expect("waited") {
