@@ -242,6 +242,10 @@ async fn a_branch_begins_with_what_its_tenant_has_and_shares_nothing_with_it() {
     assert_eq!(members["members"], json!([]));
     operator.refused(&["tenants", "create", "acme-test", "--of", "acme"], 4);
     operator.refused(&["tenants", "create", "x", "--of", "nobody"], 3);
+    eventually("the branch's own event is delivered", async || {
+        fs::read_to_string(&bus).is_ok_and(|events| events.contains("小米"))
+    })
+    .await;
     assert_eq!(cell.terminate(), Some(0));
     let events = fs::read_to_string(&bus).expect("events");
     let of_branch: Vec<_> = events.lines().filter(|line| line.contains("acme-test")).collect();
