@@ -186,6 +186,7 @@ impl ListFilter for ContactFilter {
             department: query.text("department"),
             is_primary: query
                 .choice("isPrimary", Allowed::Words(&["true", "false"]), |word| word.parse().ok())?,
+            keyword: query.keyword()?,
             created_from: query.moment("createdFrom")?,
             created_to: query.moment("createdTo")?,
             updated_from: query.moment("updatedFrom")?,

@@ -221,6 +221,7 @@ impl ListFilter for CustomerFilter {
             source: query.text("source"),
             industry: query.text("industry"),
             region: query.text("region"),
+            keyword: query.keyword()?,
             created_from: query.moment("createdFrom")?,
             created_to: query.moment("createdTo")?,
             updated_from: query.moment("updatedFrom")?,

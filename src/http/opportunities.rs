@@ -225,6 +225,7 @@ impl ListFilter for OpportunityFilter {
             currency: query.choice("currency", Allowed::CURRENCY, Currency::parse)?,
             close_from: query.choice("expectedCloseFrom", Allowed::DATE, day)?,
             close_to: query.choice("expectedCloseTo", Allowed::DATE, day)?,
+            keyword: query.keyword()?,
             created_from: query.moment("createdFrom")?,
             created_to: query.moment("createdTo")?,
             updated_from: query.moment("updatedFrom")?,

@@ -15,7 +15,9 @@ use super::error::{ApiError, ApiResult, Code};
 use super::messages::Message;
 use super::openapi;
 use super::state::State;
-use crate::domain::{Allowed, Count, Cursor, Order, PageRequest, Start, TenantId, Timestamp, nearest};
+use crate::domain::{
+    Allowed, Count, Cursor, Keyword, Masking, Order, PageRequest, Start, TenantId, Timestamp, nearest,
+};
 
 const PAGE_SIZE: u32 = 20;
 const PAGE_SIZES: RangeInclusive<u64> = 1..=500;
@@ -106,7 +108,7 @@ impl<'ex, F: ListFilter> Extractible<'ex> for ListQuery<F> {
 
     #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
     async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
-        let mut query = Query::of(request, State::of(depot)?.api.time_zone)?;
+        let mut query = Query::of(request, State::of(depot)?)?;
         let list = Self::read(&mut query)?;
         query.finish()?;
         Ok(list)
@@ -138,7 +140,7 @@ impl<'ex, P: Parameters> Extractible<'ex> for QueryOf<P> {
 
     #[expect(refining_impl_trait, reason = "the handlers' error is one type")]
     async fn extract(request: &'ex mut Request, depot: &'ex mut Depot) -> ApiResult<Self> {
-        let mut query = Query::of(request, State::of(depot)?.api.time_zone)?;
+        let mut query = Query::of(request, State::of(depot)?)?;
         let parameters = P::read(&mut query)?;
         query.finish()?;
         Ok(Self(parameters))
@@ -153,7 +155,7 @@ impl<P: Parameters> EndpointArgRegister for QueryOf<P> {
 
 /// Reads an empty query, and documents what was looked for in it.
 fn document<T>(operation: &mut Operation, read: impl FnOnce(&mut Query) -> ApiResult<T>) {
-    let mut query = Query::new(Tz::UTC);
+    let mut query = Query::new(Tz::UTC, Masking::default());
     let read = read(&mut query);
     debug_assert!(read.is_ok(), "an operation answers without parameters");
     for Parameter { name, allowed, description } in query.known {
@@ -184,15 +186,16 @@ pub(super) struct Query {
     known: Vec<Parameter>,
     path: String,
     time_zone: Tz,
+    masking: Masking,
 }
 
 impl Query {
-    fn new(time_zone: Tz) -> Self {
-        Self { given: BTreeMap::new(), known: Vec::new(), path: String::new(), time_zone }
+    fn new(time_zone: Tz, masking: Masking) -> Self {
+        Self { given: BTreeMap::new(), known: Vec::new(), path: String::new(), time_zone, masking }
     }
 
-    fn of(request: &Request, time_zone: Tz) -> ApiResult<Self> {
-        let mut query = Self::new(time_zone);
+    fn of(request: &Request, state: &State) -> ApiResult<Self> {
+        let mut query = Self::new(state.api.time_zone, state.masking());
         for (name, value) in request.queries().flat_iter() {
             if name.starts_with('_') {
                 continue; // cache busters and the like
@@ -234,6 +237,22 @@ impl Query {
             // A plus sign that was not percent-encoded arrives as a space.
             Timestamp::parse(&text.replace(' ', "+"), zone)
         })
+    }
+
+    /// `keyword` or `q`, which mean the same: what names, e-mail addresses and phones are searched for.
+    pub(super) fn keyword(&mut self) -> ApiResult<Option<Keyword>> {
+        let masking = self.masking;
+        let keyword = self.choice("keyword", Keyword::ALLOWED, |text| Keyword::parse(text, masking))?;
+        self.describe(
+            "Every word of it is part of the name or e-mail address, whatever its case, width and accents; or it is a whole phone, \
+             in any notation; or a word is the last four digits of the phone.",
+        );
+        let q = self.choice("q", Keyword::ALLOWED, |text| Keyword::parse(text, masking))?;
+        self.describe("Another name of `keyword`.");
+        if keyword.is_some() && q.is_some() {
+            return Err(ApiError::bad_request(Message::ParameterTwice("keyword".to_owned())));
+        }
+        Ok(keyword.or(q))
     }
 
     /// Whole days in the configured time zone, both included: their first moment, and the first one after them.

@@ -8,8 +8,8 @@ use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
-    Contact, ContactPatch, Customer, NewContact, Page, PageRequest, Precondition, Resource, Timestamp,
-    Violation,
+    Contact, ContactPatch, Customer, Keyword, NewContact, Page, PageRequest, Precondition, Resource,
+    Timestamp, Violation, search_text,
 };
 use crate::tenancy::{PointRead, Read, StoreError, Write};
 
@@ -85,7 +85,7 @@ pub(super) async fn insert_row(tx: &mut Write, contact: &Contact) -> Result<(), 
     let insert = bind(
         sqlx::query(
             "insert into contacts (id, customer_id, name, phone, email, is_primary, title, department, role, owner_id, \
-             version, updated_at, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             version, updated_at, search, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         ),
         contact,
     );
@@ -165,7 +165,7 @@ async fn save(tx: &mut Write, contact: &Contact) -> Result<(), StoreError> {
     bind(
         sqlx::query(
             "update contacts set customer_id = ?2, name = ?3, phone = ?4, email = ?5, is_primary = ?6, title = ?7, \
-             department = ?8, role = ?9, owner_id = ?10, version = ?11, updated_at = ?12 where id = ?1",
+             department = ?8, role = ?9, owner_id = ?10, version = ?11, updated_at = ?12, search = ?13 where id = ?1",
         ),
         contact,
     )
@@ -192,6 +192,7 @@ fn bind<'q>(
         .bind(&contact.owner_id)
         .bind(contact.version)
         .bind(contact.updated_at.millis())
+        .bind(search_text(&contact.name, &contact.email, &contact.phone))
 }
 
 /// The documented sort keys.
@@ -234,6 +235,8 @@ pub struct ContactFilter {
     pub department: Option<String>,
     /// The primary ones, or the others.
     pub is_primary: Option<bool>,
+    /// Found by this keyword.
+    pub keyword: Option<Keyword>,
     /// Created at this moment or later.
     pub created_from: Option<Timestamp>,
     /// Created before this moment.
@@ -253,11 +256,13 @@ impl ContactFilter {
             role,
             department,
             is_primary,
+            keyword,
             created_from,
             created_to,
             updated_from,
             updated_to,
         } = self;
+        filters.keyword(keyword);
         filters.text("id = ", id);
         filters.text("customer_id = ", customer_id);
         filters.text("owner_id = ", owner_id);

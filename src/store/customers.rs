@@ -11,8 +11,8 @@ use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
-    Audited as _, Customer, CustomerPatch, CustomerStatus, Lifecycle, NewCustomer, Page, PageRequest,
-    Precondition, Resource, Timestamp, Violation,
+    Audited as _, Customer, CustomerPatch, CustomerStatus, Keyword, Lifecycle, NewCustomer, Page,
+    PageRequest, Precondition, Resource, Timestamp, Violation, search_text,
 };
 use crate::tenancy::rows::{fields, rows};
 use crate::tenancy::{Addition, Event, PointRead, Read, StoreError, Write};
@@ -221,14 +221,15 @@ struct Row<'a>(
     i64,
     i64,
     i64,
+    String,
 );
 
 /// Adds a row for each [`Row`] of the array `?1`.
 const INSERT: &str = concat!(
     rows!("?1"),
     "insert into customers (id, name, name_key, contact_phone, contact_email, status, lifecycle, level, source, industry, \
-     region, address, website, remark, owner_id, version, updated_at, created_at) select ",
-    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17),
+     region, address, website, remark, owner_id, version, updated_at, created_at, search) select ",
+    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18),
     " from r where true"
 );
 
@@ -236,8 +237,8 @@ const INSERT: &str = concat!(
 const UPDATE: &str = concat!(
     rows!("?1"),
     "update customers set (name, name_key, contact_phone, contact_email, status, lifecycle, level, source, industry, \
-     region, address, website, remark, owner_id, version, updated_at) = (",
-    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+     region, address, website, remark, owner_id, version, updated_at, search) = (",
+    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18),
     ") from r where id = json_extract(v, '$[0]')"
 );
 
@@ -262,6 +263,7 @@ impl<'a> Row<'a> {
             customer.version,
             customer.updated_at.millis(),
             customer.created_at.millis(),
+            search_text(&customer.name, &customer.contact_email, &customer.contact_phone),
         )
     }
 }
@@ -350,6 +352,8 @@ pub struct CustomerFilter {
     pub industry: Option<String>,
     /// In this region.
     pub region: Option<String>,
+    /// Found by this keyword.
+    pub keyword: Option<Keyword>,
     /// Created at this moment or later.
     pub created_from: Option<Timestamp>,
     /// Created before this moment.
@@ -371,11 +375,13 @@ impl CustomerFilter {
             source,
             industry,
             region,
+            keyword,
             created_from,
             created_to,
             updated_from,
             updated_to,
         } = self;
+        filters.keyword(keyword);
         filters.text("id = ", id);
         filters.text("owner_id = ", owner_id);
         filters.text("level = ", level);

@@ -6,7 +6,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::record::Columns;
-use crate::domain::{Count, Cursor, CursorValue, Order, Page, PageRequest, Scope, Start, Timestamp, Total};
+use super::search::{Search, keyword_of};
+use crate::domain::{
+    Count, Cursor, CursorValue, Keyword, Order, Page, PageRequest, Scope, Start, Timestamp, Total,
+};
 use crate::tenancy::{CountKey, Read, StoreError};
 
 /// A documented sort key of a resource.
@@ -50,7 +53,11 @@ impl<T> List<T> {
         filter: impl Fn(&mut Filters<'_>) + Sync,
     ) -> Result<Page<T>, StoreError> {
         let scope = db.scope().clone();
-        let mut query = self.rows(&scope, request, &filter);
+        let search = match keyword_of(self.table, &filter) {
+            Some(keyword) => Search::choose(db, self.table, &keyword).await?,
+            None => Search::Nothing,
+        };
+        let mut query = self.rows(&scope, request, search, &filter);
         let mut found = query.build().fetch_all(&mut *db).await?;
         // After the rows: a count that is remembered opens no snapshot, so that it could be older than they are.
         let total = self.total(db, &scope, request.count, list, &filter).await?;
@@ -75,13 +82,14 @@ impl<T> List<T> {
         &self,
         scope: &Scope,
         request: &PageRequest<K>,
+        search: Search,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
         let cursor = match &request.start {
             Start::After(cursor) => Some(cursor),
             Start::Page(_) => None,
         };
-        let mut query = self.ordered(scope, &request.order, cursor, filter);
+        let mut query = self.ordered(scope, &request.order, cursor, search, filter);
         query.push(" limit ").push_bind(i64::from(request.size) + 1);
         if let Start::Page(number) = request.start {
             query.push(" offset ").push_bind(i64::from(number - 1) * i64::from(request.size));
@@ -95,6 +103,7 @@ impl<T> List<T> {
         scope: &Scope,
         order: &[Order<K>],
         after: Option<&Cursor>,
+        search: Search,
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new("select ");
@@ -102,7 +111,7 @@ impl<T> List<T> {
             query.push(order.key.column()).push(", ");
         }
         query.push("json_array(").push(self.columns).push(")");
-        self.push_rows(&mut query, scope, filter);
+        self.push_rows(&mut query, scope, search, filter);
         match after {
             Some(cursor) => {
                 query.push(" and ");
@@ -124,13 +133,13 @@ impl<T> List<T> {
         filter: &impl Fn(&mut Filters<'_>),
     ) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new("select json_array(");
-        query.push(self.columns).push(") from (select rowid as place");
-        self.push_rows(&mut query, scope, filter);
+        query.push(self.columns).push(") from (select ").push(self.table).push(".rowid as place");
+        self.push_rows(&mut query, scope, Search::of(self.table, filter), filter);
         push_hint(&mut query, order);
         push_order(&mut query, order);
         // The limit also keeps SQLite from making one statement of both, which would sort the rows.
         query.push(" limit ").push_bind(limit).push(" offset ").push_bind(offset);
-        query.push(") cross join ").push(self.table).push(" on rowid = place");
+        query.push(") cross join ").push(self.table).push(" on ").push(self.table).push(".rowid = place");
         query
     }
 
@@ -144,23 +153,32 @@ impl<T> List<T> {
     ) -> QueryBuilder<Sqlite> {
         let mut conditions = QueryBuilder::new("");
         self.push_scope(&mut conditions, scope);
-        filter(&mut Filters(&mut conditions));
+        let search = Search::of(self.table, filter);
+        filter(&mut Filters::new(&mut conditions, self.table, search));
         let mut query = QueryBuilder::new("select ");
         query.push(what);
         if conditions.sql().as_str().is_empty() {
             // All live rows: SQLite would rather walk through an index of live rows, and look up every row from there.
             query.push(" from ").push(self.table).push(" not indexed where ").push(self.base);
         } else {
-            self.push_rows(&mut query, scope, filter);
+            self.push_rows(&mut query, scope, search, filter);
         }
         query
     }
 
     /// ` from … where …`: the rows that `scope` and `filter` leave.
-    fn push_rows(&self, query: &mut QueryBuilder<Sqlite>, scope: &Scope, filter: &impl Fn(&mut Filters<'_>)) {
-        query.push(" from ").push(self.table).push(" where ").push(self.base);
+    fn push_rows(
+        &self,
+        query: &mut QueryBuilder<Sqlite>,
+        scope: &Scope,
+        search: Search,
+        filter: &impl Fn(&mut Filters<'_>),
+    ) {
+        query.push(" from ");
+        search.push_index(query, self.table);
+        query.push(self.table).push(" where ").push(self.base);
         self.push_scope(query, scope);
-        filter(&mut Filters(query));
+        filter(&mut Filters::new(query, self.table, search));
     }
 
     /// sqlx counts the plain parameters that the builder writes from 1: the user is bound anew wherever it stands.
@@ -211,7 +229,7 @@ impl<T> List<T> {
         filter: &impl Fn(&mut Filters<'_>),
     ) -> Result<u64, StoreError> {
         let mut query = QueryBuilder::new("select count(*) from (select 1");
-        self.push_rows(&mut query, scope, filter);
+        self.push_rows(&mut query, scope, Search::of(self.table, filter), filter);
         query.push(" limit ").push_bind(limit.cast_signed()).push(")");
         let matches: i64 = query.build_query_scalar().fetch_one(&mut *db).await?;
         Ok(matches.try_into().unwrap_or(0))
@@ -219,21 +237,30 @@ impl<T> List<T> {
 }
 
 /// The conditions of a list, added to its `where` clause.
-pub struct Filters<'a>(&'a mut QueryBuilder<Sqlite>);
+pub struct Filters<'a> {
+    query: &'a mut QueryBuilder<Sqlite>,
+    table: &'static str,
+    search: Search,
+    keyword: Option<Keyword>,
+}
 
 impl fmt::Debug for Filters<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Filters").field(&self.0.sql()).finish()
+        f.debug_tuple("Filters").field(&self.query.sql()).finish()
     }
 }
 
-impl Filters<'_> {
+impl<'a> Filters<'a> {
+    pub(super) fn new(query: &'a mut QueryBuilder<Sqlite>, table: &'static str, search: Search) -> Self {
+        Self { query, table, search, keyword: None }
+    }
+
     /// Adds `condition`, which ends where the value belongs: `"owner_id = "`.
     pub fn and<'v, V>(&mut self, condition: &'static str, value: V)
     where
         V: 'v + sqlx::Encode<'v, Sqlite> + sqlx::Type<Sqlite> + Send,
     {
-        self.0.push(" and ").push(condition).push_bind(value);
+        self.query.push(" and ").push(condition).push_bind(value);
     }
 
     /// Adds `condition` if there is a text for it.
@@ -248,6 +275,19 @@ impl Filters<'_> {
         if let Some(moment) = moment {
             self.and(condition, moment.millis());
         }
+    }
+
+    /// Adds that the row is found by the keyword, if there is one.
+    pub fn keyword(&mut self, keyword: &Option<Keyword>) {
+        if let Some(keyword) = keyword {
+            self.search.push_condition(self.query, self.table, keyword);
+            self.keyword = Some(keyword.clone());
+        }
+    }
+
+    /// The keyword that was added.
+    pub(super) fn into_keyword(self) -> Option<Keyword> {
+        self.keyword
     }
 }
 

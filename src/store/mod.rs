@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod overview;
 mod record;
 pub mod reports;
+mod search;
 pub mod trash;
 
 pub use list::{List, SortKey};

@@ -10,8 +10,9 @@ use super::list::{Filters, LIVE, List, SortKey};
 use super::record::{Columns, Record, check_base, check_owner, columns, get, get_expected, keep_change};
 use super::trash;
 use crate::domain::{
-    ContractSigned, Currency, Customer, DealStatus, Moved, NewOpportunity, Opportunity, OpportunityPatch,
-    Page, PageRequest, Precondition, Resource, Stage, Standing, Timestamp, Violation,
+    ContractSigned, Currency, Customer, DealStatus, Keyword, Moved, NewOpportunity, Opportunity,
+    OpportunityPatch, Page, PageRequest, Precondition, Resource, Stage, Standing, Timestamp, Violation,
+    search_text,
 };
 use crate::tenancy::rows::{fields, rows};
 use crate::tenancy::{Event, PointRead, Read, StoreError, Write};
@@ -249,14 +250,15 @@ struct Row<'a>(
     i64,
     i64,
     i64,
+    String,
 );
 
 /// Adds a row for each [`Row`] of the array `?1`.
 const INSERT: &str = concat!(
     rows!("?1"),
     "insert into opportunities (id, customer_id, title, amount_cents, currency, stage, last_open_stage, probability_pct, \
-     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at) select ",
-    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
+     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, created_at, search) select ",
+    fields!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
     " from r where true"
 );
 
@@ -264,8 +266,8 @@ const INSERT: &str = concat!(
 const UPDATE: &str = concat!(
     rows!("?1"),
     "update opportunities set (customer_id, title, amount_cents, currency, stage, last_open_stage, probability_pct, \
-     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at) = (",
-    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+     expected_close_date, closed_at, lost_reason, owner_id, version, updated_at, search) = (",
+    fields!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15),
     ") from r where id = json_extract(v, '$[0]')"
 );
 
@@ -289,6 +291,7 @@ impl<'a> Row<'a> {
             opportunity.version,
             opportunity.updated_at.millis(),
             opportunity.created_at.millis(),
+            search_text(&opportunity.title, "", ""),
         )
     }
 }
@@ -340,6 +343,8 @@ pub struct OpportunityFilter {
     pub close_from: Option<String>,
     /// Expected to be won before this day.
     pub close_to: Option<String>,
+    /// Found by this keyword.
+    pub keyword: Option<Keyword>,
     /// Created at this moment or later.
     pub created_from: Option<Timestamp>,
     /// Created before this moment.
@@ -361,11 +366,13 @@ impl OpportunityFilter {
             currency,
             close_from,
             close_to,
+            keyword,
             created_from,
             created_to,
             updated_from,
             updated_to,
         } = self;
+        filters.keyword(keyword);
         filters.text("id = ", id);
         filters.text("customer_id = ", customer_id);
         filters.text("owner_id = ", owner_id);

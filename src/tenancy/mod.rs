@@ -35,6 +35,7 @@ mod roll;
 mod root;
 pub(crate) mod rows;
 mod schema;
+mod search_text;
 mod slot;
 mod volume;
 

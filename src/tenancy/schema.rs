@@ -18,6 +18,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::files::{remove_if_there, write_new};
 use super::location::side_file;
 use super::meta::{Meta, State};
+use super::search_text;
 use crate::domain::{TenantId, Timestamp};
 
 /// `pragma application_id` of every tenant's file: "CRMC".
@@ -36,12 +37,11 @@ pub(super) fn latest_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// `meta.min_reader_version` of an active tenant: the oldest schema whose binary can serve the present one.
-const OLDEST_READER: i64 = 1;
+/// `meta.min_reader_version`: the oldest schema whose binary can serve the present one. An older one would not write what
+/// keywords are looked for in.
+const OLDEST_READER: i64 = 7;
 /// How long it waits for those who read, until a WAL can be emptied.
 const CHECKPOINT_WAIT: Duration = Duration::from_secs(8);
-/// The first schema that has states.
-const KNOWS_STATES: i64 = 5;
 
 /// Where a file says by which versions of the format it is written and read, and what they are for a file in WAL mode:
 /// <https://sqlite.org/fileformat2.html#file_format_version_numbers>.
@@ -76,25 +76,26 @@ pub(super) async fn migrate(path: &Path) -> Result<(), MigrateError> {
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(MigrateError::Execute)?;
-    let done = MIGRATIONS.run_direct(None, &mut connection, false).await;
+    let done = run(&mut connection).await;
     let closed = connection.close().await.map_err(MigrateError::Execute);
     done.and(closed)
 }
 
+async fn run(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    MIGRATIONS.run_direct(Some(search_text::UNFILLED), connection, false).await?;
+    search_text::fill(connection).await?;
+    MIGRATIONS.run_direct(None, connection, false).await
+}
+
 /// Says in a file in which state the tenant is. The caller must be the only one who has it open.
-///
-/// Binaries that know nothing of states must not serve a tenant that is not active.
 pub(super) async fn set_state(
     path: &Path,
     state: State,
     reason: Option<&str>,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let oldest_reader = if state == State::Active { OLDEST_READER } else { KNOWS_STATES };
-    let change = sqlx::query(
-        "update meta set state = ?1, reason = ?2, state_since = ?3, min_reader_version = ?4 where id = 1",
-    );
-    let change = change.bind(state.as_str()).bind(reason).bind(now.millis()).bind(oldest_reader);
+    let change = sqlx::query("update meta set state = ?1, reason = ?2, state_since = ?3 where id = 1");
+    let change = change.bind(state.as_str()).bind(reason).bind(now.millis());
     change_alone(path, change).await
 }
 
@@ -121,9 +122,9 @@ pub(super) async fn rename(
     }
     let change = sqlx::query(
         "update meta set tenant_id = ?1, created_at = ?2, origin = ?3, state = 'active', reason = null, \
-         state_since = null, protected = 0, min_reader_version = ?4 where id = 1",
+         state_since = null, protected = 0 where id = 1",
     );
-    let change = change.bind(tenant.as_str()).bind(now.millis()).bind(origin.to_string()).bind(OLDEST_READER);
+    let change = change.bind(tenant.as_str()).bind(now.millis()).bind(origin.to_string());
     change_alone(path, change).await
 }
 
@@ -135,9 +136,9 @@ pub(super) async fn add_views(path: &Path) -> Result<(), sqlx::Error> {
     change_views(path, Some(VIEWS)).await
 }
 
-/// The names of a file's tables, those of SQLite and of sqlx aside.
+/// The names of a file's tables, those of SQLite and of sqlx aside, and indexes that SQLite keeps as tables.
 pub(super) async fn table_names(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
-    let names = "select name from sqlite_schema where type = 'table' \
+    let names = "select name from pragma_table_list where schema = 'main' and type = 'table' \
         and name not like 'sqlite\\_%' escape '\\' and name <> '_sqlx_migrations'";
     sqlx::query_scalar(names).fetch_all(connection).await
 }
@@ -180,13 +181,10 @@ async fn change_views(path: &Path, new: Option<&'static str>) -> Result<(), sqlx
 
 /// Gives a copy of a tenant's file the state and the protection that the tenant has now.
 pub(super) async fn take_over(path: &Path, meta: &Meta) -> Result<(), sqlx::Error> {
-    let oldest_reader = if meta.state == State::Active { OLDEST_READER } else { KNOWS_STATES };
-    let change = sqlx::query(
-        "update meta set state = ?1, reason = ?2, state_since = ?3, protected = ?4, min_reader_version = ?5 \
-         where id = 1",
-    );
+    let change =
+        sqlx::query("update meta set state = ?1, reason = ?2, state_since = ?3, protected = ?4 where id = 1");
     let change = change.bind(meta.state.as_str()).bind(meta.reason.as_deref());
-    let change = change.bind(meta.since.map(Timestamp::millis)).bind(meta.protected).bind(oldest_reader);
+    let change = change.bind(meta.since.map(Timestamp::millis)).bind(meta.protected);
     change_alone(path, change).await
 }
 
@@ -289,9 +287,10 @@ impl Template {
     /// There is no memory for it.
     pub(super) async fn named(&self, tenant: &TenantId, now: i64) -> Result<SqliteOwnedBuf, sqlx::Error> {
         let mut blank = self.blank.lock().await;
-        sqlx::query("insert or replace into meta (id, tenant_id, created_at) values (1, ?1, ?2)")
+        sqlx::query("insert or replace into meta (id, tenant_id, created_at, min_reader_version) values (1, ?1, ?2, ?3)")
             .bind(tenant.as_str())
             .bind(now)
+            .bind(OLDEST_READER)
             .execute(&mut *blank)
             .await?;
         let mut content = blank.serialize(None).await?;

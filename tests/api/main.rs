@@ -33,6 +33,7 @@ mod privacy;
 mod quarantine;
 mod reports;
 mod scope;
+mod search;
 mod support;
 mod tenancy;
 mod trash;

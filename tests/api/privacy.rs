@@ -94,6 +94,9 @@ async fn no_phone_person_email_free_text_or_token_is_in_a_log_a_metric_or_an_eve
             if !is_deletion {
                 client.send(row.method(), &path, body.clone()).await;
             }
+            if row.is_list() {
+                client.get(&format!("{path}?keyword={PERSON}%20{PHONE}")).await;
+            }
             // What is refused, or leads nowhere.
             let bad =
                 json!({"name": [PERSON], "phone": {"is": PHONE}, PERSON: EMAIL, "content": 5}).to_string();

@@ -69,11 +69,10 @@ async fn tables_of(file: &Path) -> Vec<(&'static str, Vec<String>)> {
     for table in
         ["meta", "customers", "contacts", "opportunities", "follow_ups", "journal", "outbox", "idempotency"]
     {
-        let columns: Vec<String> = sqlx::query_scalar("select name from pragma_table_info(?1)")
-            .bind(table)
-            .fetch_all(&mut connection)
-            .await
-            .expect("columns");
+        // Which binaries can read a file changes with it.
+        let columns = "select name from pragma_table_info(?1) where name <> 'min_reader_version'";
+        let columns: Vec<String> =
+            sqlx::query_scalar(columns).bind(table).fetch_all(&mut connection).await.expect("columns");
         if !columns.is_empty() {
             tables.push((table, columns));
         }
@@ -142,6 +141,44 @@ async fn a_file_of_every_older_version_is_migrated_by_opening_it_with_its_data_i
             .read(async |read| ids(read, "select cast(user_version as text) from pragma_user_version").await);
         assert_eq!(version_now.await.expect("read"), [latest.to_string()]);
         assert_eq!(cell.stat(|s| &s.migrations), 0);
+    }
+}
+
+/// Of version 6, too: as a cell leaves it that dies before it has filled in what is searched.
+#[tokio::test]
+async fn what_is_in_an_older_file_is_found_by_keywords_once_it_is_migrated() {
+    for version in 2..=6 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = file_of(directory.path(), "acme");
+        write_old(&file, version, &[ROWS_OF_1, ROWS_OF_2]).await;
+        let cell = Setup::default().open_at(directory).await;
+        cell.db("acme").await;
+        let _directory = cell.stop().await;
+        let mut file = SqliteConnectOptions::new().filename(&file).connect().await.expect("opened");
+        for (table, needle, expected) in [
+            ("customers", " 华 ", "c1"),
+            ("customers", "\ta\t@\tb\t", "c1"),
+            ("customers", "#13812345678#", "c1"),
+            ("customers", " a c m e ", "c2"), // from the trash it can come back
+            ("contacts", " 李 雷 ", "k1"),
+            ("contacts", "5678#", "k1"),
+            ("opportunities", " 项 ", "o1"),
+        ] {
+            let sql = format!(
+                "select id from {table}_search join {table} on seq = {table}_search.rowid \
+                 where {table}_search match '\"{needle}\"'"
+            );
+            let found: Vec<String> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut file).await.expect("read");
+            assert_eq!(found, [expected], "version {version}: {needle:?} in {table}");
+        }
+        for table in ["customers", "contacts", "opportunities"] {
+            // With rank 1, FTS5 compares the index with the table's text.
+            let check =
+                format!("insert into {table}_search ({table}_search, rank) values ('integrity-check', 1)");
+            sqlx::query(sqlx::AssertSqlSafe(check)).execute(&mut file).await.expect("they agree");
+        }
+        file.close().await.expect("closed");
     }
 }
 

@@ -45,6 +45,10 @@ const ACCEPTED: &[(&str, &[Cost], &[&str])] = &[
     // One's own are also those that hang on one's own customers and deals: no index holds them.
     ("/contacts", WALKS_AND_COUNTS, &["scope"]),
     ("/follow-ups", WALKS_AND_COUNTS, &["scope"]),
+    // What few rows hold is found by an index in no order; those few are sorted.
+    ("/customers", SORTS, &["keyword", "q"]),
+    ("/contacts", SORTS, &["keyword", "q"]),
+    ("/opportunities", SORTS, &["keyword", "q"]),
     // Merged from four tables: at most what was deleted in 30 days.
     ("/trash", SORTS, &[NOTHING, "scope", "resourceType"]),
     // Not narrowed: the rows before the page are passed, and those that are counted, up to the limit of the count.
