@@ -69,6 +69,13 @@ async fn scenarios(cell: &Cell) -> anyhow::Result<Vec<Scenario>> {
         Scenario { after_a_write: true, ..both("list page after a write", "/customers") },
         both("list page, count=none", "/customers?count=none"),
         both("list page by name", "/customers?sort=name"),
+        both("keyword: one has it", "/customers?keyword=n091879"),
+        both("keyword: nobody has it", "/customers?keyword=q091879"),
+        both("keyword: half have it", "/customers?keyword=7"),
+        Scenario { after_a_write: true, ..both("half have it, after a write", "/customers?keyword=7") },
+        // Hundreds of 100,000 rows, and of 200 one or none: what is costliest to find.
+        both("keyword: one in 250 has it", "/customers?keyword=777"),
+        both("keyword: one in 3,300 has it", "/customers?keyword=7777"),
         both("list page of one owner", "/customers?ownerId=u7"),
         both("list page of a status", "/customers?status=2"),
         of("deep cursor", deep),
@@ -81,8 +88,10 @@ async fn fill(file: &std::path::Path, rows: u32) -> anyhow::Result<()> {
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await?;
     let sql = format!(
         "with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows} - 1) \
-         insert into customers (id, name_key, name, owner_id, status, created_at, updated_at) \
-         select printf('c%05d', i), printf('key %05d', i), printf('N%06d', i * 7919 % 100003), 'u' || (i % 20), \
+         insert into customers (id, name_key, name, search, owner_id, status, created_at, updated_at) \
+         select printf('c%05d', i), printf('key %05d', i), printf('N%06d', i * 7919 % 100003), \
+         char(10) || ' n ' || (select group_concat(substr(printf('%06d', i * 7919 % 100003), value, 1), ' ') \
+         from json_each('[1, 2, 3, 4, 5, 6]')) || ' ' || char(10), 'u' || (i % 20), \
          1 + (i % 10 = 0), 1700000000000 + i * 1000, 1700000000000 + i * 37 % 99991 from n"
     );
     sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
