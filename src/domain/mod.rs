@@ -47,7 +47,7 @@ pub use received_event::{
 pub use report::{Groups, Pipeline, Tally, Totals, WinRate};
 pub use rules::{FieldError, Invalid, Precondition, Problem, Resource, Violation};
 pub use scope::Scope;
-pub use search::{Keyword, Word, search_text};
+pub use search::{Keyword, Word, search_parts, search_text};
 pub use spreadsheet::{guard_formula, unguard_formula};
 pub use stage::{Contradiction, DealStatus, Move, Moved, Stage, Standing};
 pub use tenant_id::{InvalidTenantId, TenantId};

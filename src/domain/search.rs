@@ -48,6 +48,18 @@ pub struct Keyword(Vec<Word>);
 /// What a searchable text holds if a word is found in it: one of these.
 pub type Word = Vec<String>;
 
+/// What a row surely holds that holds `needle`, as parts that an index of trigrams is fast at: the pairs of its characters. Single
+/// ones are in half of all names. A needle without pairs is its own part.
+#[must_use]
+pub fn search_parts(needle: &str) -> Vec<String> {
+    let chars: Vec<char> = needle.chars().collect();
+    let is_between = |c: char| [IN_NAMES, IN_EMAILS, EDGE].contains(&c);
+    let is_pair =
+        |part: &&[char]| matches!(part, [a, b, c] if !is_between(*a) && is_between(*b) && !is_between(*c));
+    let pairs: Vec<String> = chars.windows(3).filter(is_pair).map(|pair| pair.iter().collect()).collect();
+    if pairs.is_empty() { vec![needle.to_owned()] } else { pairs }
+}
+
 impl Keyword {
     /// What can be one.
     pub const ALLOWED: Allowed = Allowed::Form { said: "1–100 characters", format: None };
@@ -190,6 +202,15 @@ mod tests {
         }
         assert!(finds("110", ("报警", "", "110"), Masking::default()));
         assert!(finds("415-555-0100", ("A", "", "4155550100"), Masking::default()));
+    }
+
+    #[test]
+    fn the_parts_of_a_needle_are_its_pairs() {
+        assert_eq!(search_parts(" 张 三 丰 "), ["张 三", "三 丰"]);
+        assert_eq!(search_parts("\n\ta\t@\t\n"), ["a\t@"]);
+        for whole in [" 张 ", "8000#", "#13800138000#"] {
+            assert_eq!(search_parts(whole), [whole]);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
 
 use super::list::Filters;
-use crate::domain::Keyword;
+use crate::domain::{Keyword, search_parts};
 use crate::tenancy::{Read, StoreError};
 
 /// Rows that are sorted for a page rather than met in its order. Of 100,000 rows, one that is sorted costs about as much as four
@@ -68,17 +68,21 @@ impl Search {
                     .push(table)
                     .push("_search match ");
                 query.push_bind(expression(keyword));
+                push_text_condition(query, table, keyword);
             }
-            Self::Walk => {
-                for word in keyword.words() {
-                    for (position, needle) in word.iter().enumerate() {
-                        query.push(if position == 0 { " and (" } else { " or " });
-                        query.push("instr(search, ").push_bind(needle.clone()).push(") > 0");
-                    }
-                    query.push(")");
-                }
-            }
+            Self::Walk => push_text_condition(query, table, keyword),
         }
+    }
+}
+
+/// The condition that the row's text holds every word.
+fn push_text_condition(query: &mut QueryBuilder<Sqlite>, table: &'static str, keyword: &Keyword) {
+    for word in keyword.words() {
+        for (position, needle) in word.iter().enumerate() {
+            query.push(if position == 0 { " and (" } else { " or " });
+            query.push("instr(").push(table).push(".search, ").push_bind(needle.clone()).push(") > 0");
+        }
+        query.push(")");
     }
 }
 
@@ -90,11 +94,16 @@ pub(super) fn keyword_of(table: &'static str, filter: &impl Fn(&mut Filters<'_>)
     filters.into_keyword()
 }
 
-/// The keyword as FTS5 takes it: <https://sqlite.org/fts5.html#full_text_query_syntax>.
+/// What the index is asked for, as FTS5 takes it: <https://sqlite.org/fts5.html#full_text_query_syntax>. All rows that are found, and
+/// some that only hold the same pairs of characters elsewhere.
 fn expression(keyword: &Keyword) -> String {
-    let quoted = |needle: &String| format!("\"{}\"", needle.replace('"', "\"\""));
+    let quoted = |part: String| format!("\"{}\"", part.replace('"', "\"\""));
+    let all_of = |needle: &String| {
+        let parts: Vec<_> = search_parts(needle).into_iter().map(quoted).collect();
+        format!("({})", parts.join(" AND "))
+    };
     let words = keyword.words().iter().map(|word| {
-        let needles: Vec<_> = word.iter().map(quoted).collect();
+        let needles: Vec<_> = word.iter().map(all_of).collect();
         format!("({})", needles.join(" OR "))
     });
     words.collect::<Vec<_>>().join(" AND ")
