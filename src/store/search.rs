@@ -9,8 +9,8 @@ use super::list::Filters;
 use crate::domain::{Keyword, search_parts};
 use crate::tenancy::{Read, StoreError};
 
-/// Rows that are sorted for a page rather than met in its order. Of 100,000 rows, one that is sorted costs about as much as four
-/// that are passed, so that both ways cost the same where one row in 150 is found.
+/// Rows that are sorted for a page rather than met in its order: some hundreds, so that either way stays far from reading all of
+/// 100,000. Not tuned; `cargo bench --bench lists` has words on both sides of it.
 const FEW: i64 = 600;
 
 /// How a list's keyword is looked for.

@@ -33,7 +33,7 @@ async fn a_tenant_is_suspended_however_long_somebody_holds_it_and_older_binaries
     assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
     let found = cell.tenants.find(&tenant("acme")).await;
     assert!(matches!(found, Err(OpenError::Suspended(_))), "{found:?}");
-    assert_eq!(oldest_reader(&cell).await, 7, "binaries before migration 5 know no states");
+    assert_eq!(oldest_reader(&cell).await, 7, "older binaries know no states, or no keywords");
 
     cell.tenants.set_state(&tenant("acme"), State::Active, None).await.expect("resumed");
     assert_eq!(oldest_reader(&cell).await, 7);
